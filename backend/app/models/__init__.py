@@ -1,0 +1,29 @@
+"""The tables, one file each. Importing this module makes them all known to the metadata."""
+
+from app.models.api_token import ApiToken
+from app.models.batch import Batch
+from app.models.generation import Generation
+from app.models.idempotency_key import IdempotencyKey
+from app.models.login_failure import LoginFailure
+from app.models.sample import Sample
+from app.models.script import Script
+from app.models.take import Take
+from app.models.training_run import TrainingRun
+from app.models.user import User
+from app.models.voice_actor import VoiceActor
+from app.models.voice_model import VoiceModel
+
+__all__ = [
+    "ApiToken",
+    "Batch",
+    "Generation",
+    "IdempotencyKey",
+    "LoginFailure",
+    "Sample",
+    "Script",
+    "Take",
+    "TrainingRun",
+    "User",
+    "VoiceActor",
+    "VoiceModel",
+]

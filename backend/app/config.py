@@ -1,0 +1,87 @@
+"""Settings, from the environment or a `.env` file; the prefix is MOKSORI_."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from dotenv import dotenv_values
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+BACKEND = Path(__file__).resolve().parent.parent
+# The guide writes `.env` wherever the operator happens to stand: in the project, or in backend/.
+ENV_FILES = (BACKEND.parent / ".env", BACKEND / ".env", Path(".env"))
+
+EngineName = Literal["auto", "xtts", "coqui", "builtin", "mock"]
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set. Field `port` is the variable MOKSORI_PORT, and so on."""
+
+    model_config = SettingsConfigDict(env_prefix="MOKSORI_", env_file=ENV_FILES, extra="ignore")
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    data_dir: Path = BACKEND
+    database_url: str = Field("", description="SQLAlchemy address; empty: SQLite in the data folder")
+    engine: EngineName = "auto"
+    weights_dir: Path | None = Field(None, description="XTTS v2 weights; empty: in the data folder")
+    accepted_licenses: list[str] = Field(default_factory=list, description='e.g. ["cpml"]')
+
+    workers: int = Field(1, ge=0, description="worker children that the service starts; 0: none")
+    worker_concurrency: int = Field(32, ge=1, le=512)
+    beat_seconds: float = Field(5.0, gt=0)
+    silent_seconds: float = Field(30.0, gt=0, description="a worker silent this long is taken for dead")
+    sweep_seconds: float = Field(600.0, gt=0, description="how often leftovers are looked for")
+    orphan_seconds: float = Field(1800.0, ge=0, description="age at which a file without a row is swept")
+    retention_days: int = Field(0, ge=0, description="older takes go, approved and current ones spared; 0: none")
+    job_retention_days: int = Field(30, ge=1)
+
+    best_effort: bool = Field(False, description="speak texts with unclear characters left out, not fail them")
+    take_loudness: float = Field(-19.0, ge=-40, le=-9, description="LUFS of every take")
+    take_true_peak: float = Field(-1.5, ge=-12, le=0, description="dBTP limit of every take")
+
+    upload_max_bytes: int = 200 * 2**20
+    text_max_chars: int = 5000
+    login_minutes: int = Field(60, ge=1)
+    login_tries: int = Field(10, ge=1, description="failed logins in 15 minutes before 429")
+    voices_public: bool = Field(False, description="the OpenAI voice and model lists need no token")
+    voice_aliases: dict[str, str] = Field(default_factory=dict, description='{"alloy": "a model\'s name"}')
+    debug_train_seconds: float = Field(900.0, gt=0, description="how long debug-train waits")
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @cached_property
+    def state_dir(self) -> Path:
+        """Where the database and the service's own keys are."""
+        return self.data_dir / "data"
+
+    @cached_property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.state_dir / 'moksori.sqlite3'}"
+
+    @cached_property
+    def weights(self) -> Path:
+        return self.weights_dir or self.data_dir / "weights"
+
+    @cached_property
+    def logs_dir(self) -> Path:
+        return self.data_dir / "logs"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """The settings in force; also lets CUDA_VISIBLE_DEVICES count from `.env`, as the guide says.
+
+    PyTorch reads that variable when it is first imported, so this comes before any engine.
+    """
+    for file in ENV_FILES:
+        value = dotenv_values(file).get("CUDA_VISIBLE_DEVICES") if file.is_file() else None
+        if value is not None:
+            os.environ.setdefault("CUDA_VISIBLE_DEVICES", value)
+    return Settings(**overrides)  # type: ignore[arg-type]

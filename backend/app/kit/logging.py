@@ -1,0 +1,77 @@
+"""JSON log lines in `logs/app.log`; never a token, a password or a transcript."""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import sys
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+SECRET_WORDS = ("password", "token", "secret", "authorization", "api_key", "transcript", "text", "text_content")
+MAX_BYTES, KEPT_FILES = 20 * 2**20, 5
+
+
+def _without_secrets(_logger: Any, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """The last line of defence: a field of such a name is blanked, whoever logged it."""
+    for key in event:
+        if key in SECRET_WORDS:
+            event[key] = "[left out]"
+    return event
+
+
+def set_up_logging(folder: Path | None, *, process: str, console: bool = False) -> None:
+    """Send this process's log lines to `folder`/app.log (and to standard error with `console`)."""
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _without_secrets,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+    )
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)] if console else []
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handlers.append(
+                logging.handlers.WatchedFileHandler(folder / "app.log", encoding="utf-8")
+            )
+        except OSError as error:  # a read-only folder is diagnosis's to report, not a reason to stay down
+            print(f"moksori: no log file in {folder}: {error.strerror}", file=sys.stderr)
+    for handler in handlers:
+        handler.setFormatter(formatter)
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+        old.close()
+    root.handlers[:] = handlers or [logging.NullHandler()]
+    root.setLevel(logging.INFO)
+    for noisy in ("uvicorn.access", "httpx", "httpcore", "alembic", "dbos"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    structlog.contextvars.bind_contextvars(process=process)
+
+
+def rotate(folder: Path) -> None:
+    """Move a log that grew large aside. WatchedFileHandlers of every process follow by themselves."""
+    file = folder / "app.log"
+    if not file.exists() or file.stat().st_size < MAX_BYTES:
+        return
+    for number in range(KEPT_FILES - 1, 0, -1):
+        older = folder / f"app.log.{number}"
+        if older.exists():
+            older.replace(folder / f"app.log.{number + 1}")
+    file.replace(folder / "app.log.1")
