@@ -1,0 +1,206 @@
+"""The scheduler keeps its promises whatever happens in whatever order."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from app.speech.xtts.scheduler import PATIENCE, Plan, Scheduler
+
+
+def test_free_slots_are_filled_in_order_of_arrival() -> None:
+    scheduler = Scheduler(2)
+    for name in "abc":
+        scheduler.add(name)
+    assert scheduler.schedule() == Plan(admit=(("a", 0), ("b", 1)), running=(("a", 0), ("b", 1)))
+    assert scheduler.waiting == ("c",)
+    assert scheduler.retire("a") == 0
+    assert scheduler.schedule() == Plan(admit=(("c", 0),), running=(("c", 0), ("b", 1)))
+
+
+def test_interactive_requests_go_first() -> None:
+    scheduler = Scheduler(1)
+    scheduler.add("batch")
+    scheduler.add("first", interactive=True)
+    scheduler.add("second", interactive=True)
+    assert scheduler.waiting == ("first", "second", "batch")
+    spoken = []
+    for _ in range(3):
+        spoken += [name for name, _ in scheduler.schedule().admit]
+        scheduler.retire(spoken[-1])
+    assert spoken == ["first", "second", "batch"]
+
+
+def test_a_steady_stream_of_interactive_requests_starves_nobody() -> None:
+    scheduler = Scheduler(1)
+    scheduler.add("patient")
+    spoken: list[str] = []
+    for step in range(PATIENCE + 1):
+        scheduler.add(f"urgent {step}", interactive=True)
+        spoken += [name for name, _ in scheduler.schedule().admit]
+        scheduler.retire(spoken[-1])
+    assert spoken == [*(f"urgent {step}" for step in range(PATIENCE)), "patient"]
+
+
+def test_cancel_frees_the_place_of_a_waiting_and_of_a_running_request() -> None:
+    scheduler = Scheduler(1)
+    scheduler.add("running")
+    scheduler.add("waiting")
+    scheduler.add("last")
+    scheduler.schedule()
+    assert scheduler.cancel("waiting")
+    assert scheduler.cancel("running")
+    assert not scheduler.cancel("running")
+    assert scheduler.schedule().running == (("last", 0),)
+
+
+def test_halving_puts_those_without_a_slot_back_in_their_old_places() -> None:
+    scheduler = Scheduler(4)
+    for name in "abcdef":
+        scheduler.add(name)
+    scheduler.schedule()
+    assert scheduler.resize(2) == ("c", "d")
+    assert dict(scheduler.running) == {"a": 0, "b": 1}
+    assert scheduler.waiting == ("c", "d", "e", "f")
+    scheduler.requeue("b")
+    scheduler.requeue("a")
+    assert scheduler.waiting == ("a", "b", "c", "d", "e", "f")
+    assert scheduler.resize(3) == ()
+    assert scheduler.schedule().running == (("a", 0), ("b", 1), ("c", 2))
+
+
+def test_misuse_is_refused() -> None:
+    scheduler = Scheduler(1)
+    scheduler.add("a")
+    with pytest.raises(ValueError, match="already"):
+        scheduler.add("a", interactive=True)
+    with pytest.raises(KeyError):
+        scheduler.retire("a")  # waits; it has no slot to free
+    with pytest.raises(KeyError):
+        scheduler.requeue("nobody")
+    with pytest.raises(ValueError, match="at least one"):
+        scheduler.resize(0)
+    assert scheduler.schedule().admit == (("a", 0),)
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    """Joins, steps, ends, cancels, evictions and resizes in any order, beside a plain account of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slots = 3
+        self.scheduler = Scheduler(self.slots)
+        self.born = 0
+        self.arrival: dict[str, int] = {}
+        self.interactive: dict[str, bool] = {}
+        self.waiting: set[str] = set()
+        self.running: dict[str, int] = {}
+        self.overtakes: dict[str, int] = {}
+
+    def of_kind(self, interactive: bool) -> list[str]:
+        kind = [name for name in self.waiting if self.interactive[name] == interactive]
+        return sorted(kind, key=self.arrival.__getitem__)
+
+    def forget(self, name: str) -> None:
+        self.waiting.discard(name)
+        self.running.pop(name, None)
+        self.overtakes.pop(name, None)
+
+    def wait_again(self, name: str) -> None:
+        del self.running[name]
+        self.waiting.add(name)
+        self.overtakes[name] = 0
+
+    @rule(interactive=st.booleans())
+    def join(self, interactive: bool) -> None:
+        name = f"r{self.born}"
+        self.scheduler.add(name, interactive)
+        self.arrival[name], self.interactive[name] = self.born, interactive
+        self.born += 1
+        self.waiting.add(name)
+        self.overtakes[name] = 0
+
+    @rule()
+    def step(self) -> None:
+        plan = self.scheduler.schedule()
+        for name, slot in sorted(plan.admit, key=lambda item: self.arrival[item[0]]):
+            assert name in self.waiting
+            assert slot not in self.running.values()
+            assert name == self.of_kind(self.interactive[name])[0], "first come, first served"
+            self.waiting.remove(name)
+            self.running[name] = slot
+        assert dict(plan.running) == self.running
+        assert [slot for _, slot in plan.running] == sorted(self.running.values())
+        assert not self.waiting or len(self.running) == self.slots, "a slot idles while someone waits"
+        self.check_ageing(plan)
+
+    def check_ageing(self, plan: Plan) -> None:
+        """The oldest of the others is overtaken at most PATIENCE times before it speaks."""
+        urgent = sum(self.interactive[name] for name, _ in plan.admit)
+        others = len(plan.admit) - urgent
+        waiting = self.of_kind(interactive=False)
+        if not waiting:
+            return
+        if others:
+            # At least one went: the count of whoever is oldest now began at some point in this step.
+            self.overtakes[waiting[0]] = 0
+            assert urgent <= PATIENCE * (others + 1)
+        else:
+            self.overtakes[waiting[0]] += urgent
+            assert self.overtakes[waiting[0]] <= PATIENCE
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.running)))
+        assert self.scheduler.retire(name) == self.running[name]
+        self.forget(name)
+
+    @precondition(lambda self: self.running or self.waiting)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted({*self.running, *self.waiting})))
+        assert self.scheduler.cancel(name)
+        assert not self.scheduler.cancel(name)
+        self.forget(name)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def evict(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.running)))
+        self.scheduler.requeue(name)
+        self.wait_again(name)
+
+    @rule(slots=st.integers(1, 6))
+    def resize(self, slots: int) -> None:
+        self.slots = slots
+        evicted = self.scheduler.resize(slots)
+        assert set(evicted) == {name for name, slot in self.running.items() if slot >= slots}
+        for name in evicted:
+            self.wait_again(name)
+
+    @invariant()
+    def accounts_agree(self) -> None:
+        assert self.scheduler.running == self.running
+        assert self.scheduler.waiting == (*self.of_kind(True), *self.of_kind(False))
+        assert len(set(self.running.values())) == len(self.running), "two requests in one slot"
+        assert all(0 <= slot < self.slots for slot in self.running.values())
+
+    def teardown(self) -> None:
+        """Whoever is here at the end speaks, in a bounded number of steps: no slot and no one was lost."""
+        left = {*self.running, *self.waiting}
+        for _ in range(len(left) + 1):
+            running = self.scheduler.schedule().running
+            assert len(running) == min(self.slots, len(left))
+            for name, _ in running:
+                self.scheduler.retire(name)
+                left.remove(name)
+            if not left:
+                break
+        assert not left
+
+
+SchedulerMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestAnyOrder = SchedulerMachine.TestCase
