@@ -1,0 +1,70 @@
+"""Passwords, tokens and the service's signing key."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import jwt
+from pwdlib import PasswordHash
+
+from app.auth.errors import InvalidToken
+from app.kit.clock import now
+
+TOKEN_PREFIX = "mks_"  # so that scanners for leaked keys can tell ours
+_passwords = PasswordHash.recommended()
+# Checked when there is no such user, so that the time of an answer does not tell names.
+_NOBODY = _passwords.hash(secrets.token_hex(16))
+
+
+def hash_password(password: str) -> str:
+    return _passwords.hash(password)
+
+
+def password_matches(password: str, stored: str | None) -> bool:
+    matches = _passwords.verify(password, stored or _NOBODY)
+    return matches and stored is not None
+
+
+def new_token() -> str:
+    return TOKEN_PREFIX + secrets.token_urlsafe(32)
+
+
+def hash_token(token: str) -> str:
+    """SHA-256 is enough: a token is 256 random bits, there is nothing to guess."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def signing_key(folder: Path) -> str:
+    """The key that signs login tokens, made at the first start and readable by the service alone."""
+    file = folder / "signing.key"
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / f".signing.{os.getpid()}"
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_hex(32))
+        try:
+            os.link(draft, file)  # the first of several processes wins
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return file.read_text().strip()
+
+
+def sign_login(user_id: str, key: str, minutes: int) -> tuple[str, datetime]:
+    expires = now() + timedelta(minutes=minutes)
+    return jwt.encode({"sub": user_id, "exp": expires}, key, algorithm="HS256"), expires
+
+
+def signed_user(token: str, key: str) -> str:
+    try:
+        claims = jwt.decode(token, key, algorithms=["HS256"], options={"require": ["sub", "exp"]})
+    except jwt.ExpiredSignatureError:
+        raise InvalidToken("This login has expired; sign in again.") from None
+    except (jwt.PyJWTError, UnicodeError, ValueError):
+        raise InvalidToken from None
+    return str(claims["sub"])

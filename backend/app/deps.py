@@ -1,0 +1,64 @@
+"""What endpoints ask for: the service's parts, and a session that has committed before the answer leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+import structlog
+from fastapi import Depends, Request
+from sqlalchemy.orm import Session
+
+from app.config import Settings
+from app.jobs import Jobs
+from app.kit.database import Database
+from app.speech.interface import SpeechEngine
+from app.storage.interface import AudioStore
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """The parts of one process, picked in `app.bootstrap`. In the service the engine is never loaded."""
+
+    settings: Settings
+    database: Database
+    jobs: Jobs
+    store: AudioStore
+    engine: SpeechEngine
+    engine_reason: str  # why this engine was chosen
+
+
+def get_container(request: Request) -> Container:
+    container: Container = request.app.state.container
+    return container
+
+
+Parts = Annotated[Container, Depends(get_container)]
+
+
+def hand_over(container: Container) -> None:
+    """Give what was just committed to the job engine. Nothing is lost if it fails: a sweep does it again."""
+    try:
+        container.jobs.flush()
+    except Exception as error:
+        log.warning("jobs.flush_failed", error=type(error).__name__)
+
+
+def _writing(container: Parts) -> Iterator[Session]:
+    with container.database.session() as session:
+        yield session
+    if session.info.pop("jobs_enqueued", False):
+        hand_over(container)
+
+
+def _reading(container: Parts) -> Iterator[Session]:
+    with container.database.reading() as session:
+        yield session
+
+
+# scope="function": the commit, and its failure, come before the answer and not after it.
+Writing = Annotated[Session, Depends(_writing, scope="function")]
+Reading = Annotated[Session, Depends(_reading, scope="function")]

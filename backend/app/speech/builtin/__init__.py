@@ -1,0 +1,1 @@
+"""espeak-ng speech reshaped toward an actor with the WORLD vocoder."""
