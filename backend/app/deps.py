@@ -62,3 +62,12 @@ def _reading(container: Parts) -> Iterator[Session]:
 # scope="function": the commit, and its failure, come before the answer and not after it.
 Writing = Annotated[Session, Depends(_writing, scope="function")]
 Reading = Annotated[Session, Depends(_reading, scope="function")]
+
+
+def forget_files(store: AudioStore, bucket: str, keys: list[str]) -> None:
+    """Delete files whose rows are gone. What fails here is swept later: no row points at it."""
+    for key in keys:
+        try:
+            store.delete(bucket, key)
+        except Exception as error:
+            log.warning("storage.delete_failed", bucket=bucket, error=type(error).__name__)

@@ -1,0 +1,152 @@
+"""One engine, kept busy: utterances of all waiting work flow into it, interactive ones first.
+
+Work arrives from many threads and waits for its clips; the engine runs in a thread of its own with one
+endless `synthesize`, so that it sees everything there is to speak and can batch as it likes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Future
+
+import structlog
+
+from app.speech.interface import Clip, Failure, SpeechEngine, SpeechError, Utterance
+
+log = structlog.get_logger()
+Sink = Callable[[Clip | Failure], None]
+
+
+class EngineStopped(SpeechError):
+    """The engine ended under its work; another try finds it started again."""
+
+    code = "engine_stopped"
+    retry = True
+
+
+class SpeakingCancelled(SpeechError):
+    code = "cancelled"
+
+
+class Speaker:
+    """A loaded engine behind a queue. Thread-safe."""
+
+    def __init__(self, engine: SpeechEngine) -> None:
+        self.engine = engine
+        self._sinks: dict[str, Sink] = {}
+        self._order = itertools.count()
+        self._lock = threading.Lock()
+        self._started: Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: asyncio.PriorityQueue[tuple[int, int, Utterance | None]]
+        self._thread: threading.Thread | None = None
+
+    def load(self) -> None:
+        """Load the engine and start its thread; idempotent. Raises what the engine's `load` raises."""
+        with self._lock:
+            if self._thread and self._thread.is_alive():
+                return
+            self.engine.load()
+            started: Future[None] = Future()
+            self._thread = threading.Thread(
+                target=lambda: asyncio.run(self._run(started)), name="speaker", daemon=True
+            )
+            self._thread.start()
+            started.result()
+
+    def close(self) -> None:
+        """End the engine; what is still waiting fails as EngineStopped."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            if thread and self._loop:
+                self._post(2, None)
+                thread.join(timeout=30)
+            self.engine.close()
+
+    def submit(self, utterance: Utterance, sink: Sink) -> None:
+        """Queue an utterance; `sink` gets its clips, or its Failure, on the engine's thread."""
+        self.load()
+        self._sinks[utterance.id] = sink
+        self._post(0 if utterance.interactive else 1, utterance)
+
+    def cancel(self, utterance_ids: Sequence[str]) -> None:
+        for utterance_id in utterance_ids:
+            self._deliver(Failure(utterance_id, SpeakingCancelled("It was cancelled.")))
+            self.engine.cancel(utterance_id)
+
+    def speak(
+        self, utterances: Sequence[Utterance], cancelled: Callable[[], bool] = lambda: False
+    ) -> list[Clip]:
+        """Speak whole utterances; their clips in the order given. The first failure ends them all."""
+        clips: dict[str, Clip] = {}
+        for clip in self.stream(utterances, cancelled):
+            clips[clip.utterance_id] = clip
+        return [clips[utterance.id] for utterance in utterances]
+
+    def stream(
+        self, utterances: Sequence[Utterance], cancelled: Callable[[], bool] = lambda: False
+    ) -> Iterator[Clip]:
+        """Clips as they are made, of all the utterances. Left early, it cancels what remains."""
+        arrived: queue.SimpleQueue[Clip | Failure] = queue.SimpleQueue()
+        open_ids = {utterance.id for utterance in utterances}
+        try:
+            for utterance in utterances:
+                self.submit(utterance, arrived.put)
+            while open_ids:
+                try:
+                    item = arrived.get(timeout=1.0)
+                except queue.Empty:
+                    if cancelled():
+                        raise SpeakingCancelled("It was cancelled.") from None
+                    continue
+                if isinstance(item, Failure):
+                    open_ids.discard(item.utterance_id)
+                    raise item.error
+                if item.final:
+                    open_ids.discard(item.utterance_id)
+                yield item
+        finally:
+            if open_ids:
+                self.cancel(sorted(open_ids))
+
+    def _post(self, priority: int, utterance: Utterance | None) -> None:
+        assert self._loop is not None
+        item = (priority, next(self._order), utterance)
+        try:
+            self._loop.call_soon_threadsafe(self._waiting.put_nowait, item)
+        except RuntimeError:  # the loop has just ended
+            if utterance:
+                self._deliver(Failure(utterance.id, EngineStopped("The engine stopped.")))
+
+    def _deliver(self, item: Clip | Failure) -> None:
+        last = isinstance(item, Failure) or item.final
+        sink = self._sinks.pop(item.utterance_id, None) if last else self._sinks.get(item.utterance_id)
+        if sink:
+            sink(item)
+
+    async def _utterances(self) -> AsyncIterator[Utterance]:
+        while True:
+            _, _, utterance = await self._waiting.get()
+            if utterance is None:
+                return
+            if utterance.id in self._sinks:  # else cancelled while it waited
+                yield utterance
+
+    async def _run(self, started: Future[None]) -> None:
+        self._waiting = asyncio.PriorityQueue()
+        self._loop = asyncio.get_running_loop()
+        started.set_result(None)
+        reason = "The engine was closed."
+        try:
+            async for item in self.engine.synthesize(self._utterances()):
+                self._deliver(item)
+        except Exception as error:
+            # A fault of the engine as a whole: what was in it fails, and the next work starts it again.
+            reason = f"The engine failed: {type(error).__name__}."
+            log.error("tts.engine_failed", engine=self.engine.name, error=type(error).__name__, exc_info=error)
+        for utterance_id in list(self._sinks):
+            self._deliver(Failure(utterance_id, EngineStopped(reason)))
