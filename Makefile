@@ -50,3 +50,14 @@ format: $(VENV)/.check ## put the code into the house's form
 
 test: $(VENV)/.test ## set everything up and pass all tests
 	tools/test
+
+REFERENCE := .reference/venv
+$(REFERENCE)/.ready: $(VENV)/.uv tools/reference/requirements.txt
+	@echo "Setting up coqui-tts in $(REFERENCE), beside the service …"
+	@$(UV) venv -q --clear -p $(PYTHON) $(REFERENCE)
+	@$(UV) pip install -q -p $(REFERENCE)/bin/python -r tools/reference/requirements.txt
+	@touch $@
+
+reference: $(REFERENCE)/.ready ## compare the xtts tests' reference arrays with coqui-tts itself
+	$(REFERENCE)/bin/python tools/reference/build.py
+	$(REFERENCE)/bin/python tools/reference/build.py --full .reference/full
