@@ -1,0 +1,1 @@
+"""Where audio and voice models are kept: one interface, a store for each profile behind it."""
