@@ -1,0 +1,16 @@
+"""Every router under /api/v1. Those with fixed paths come before those with an id in the same place."""
+
+from fastapi import APIRouter
+
+from app.auth.endpoints import router as auth
+from app.diagnosis.endpoints import router as diagnosis
+from app.generation.endpoints import router as generation
+from app.kit.problems import documented
+from app.samples.endpoints import router as samples
+from app.scripts.endpoints import router as scripts
+from app.voice_actors.endpoints import router as voice_actors
+from app.voice_models.endpoints import router as voice_models
+
+router = APIRouter(prefix="/api/v1", responses=documented(400, 401, 403, 413, 422, 503, 507))
+for domain in (auth, diagnosis, voice_models, generation, scripts, samples, voice_actors):
+    router.include_router(domain)

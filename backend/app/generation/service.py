@@ -1,0 +1,181 @@
+"""Generating: one durable job a script, keyed so that a repeated request makes nothing twice."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import BinaryIO
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.audio.formats import FORMATS, encode, telephone_preview
+from app.deps import Container
+from app.generation.errors import (
+    GenerationNotFound,
+    NoTake,
+    TakeFileMissing,
+    VoiceNotReady,
+)
+from app.generation.fingerprint import fingerprint
+from app.generation.schemas import FailureOut, GenerationOut, GenerationStatus, UnclearOut
+from app.jobs import BATCH, INTERACTIVE, JobState, JobStatus
+from app.kit.ids import is_id, new_id
+from app.models import Generation, Script, Take, VoiceModel
+from app.scripts import service as scripts
+from app.storage.interface import NotThere
+from app.text import Reading, normalize
+
+log = structlog.get_logger()
+JOB = "tts.generate"
+BUCKET = "takes"
+
+
+def get(session: Session, generation_id: str) -> Generation:
+    generation = session.get(Generation, generation_id) if is_id(generation_id) else None
+    if generation is None:
+        raise GenerationNotFound
+    return generation
+
+
+def read(container: Container, script: Script) -> Reading:
+    """The script as it will be spoken, and what in it is unclear."""
+    return normalize(script.text, language=script.language, best_effort=container.settings.best_effort)
+
+
+def unclear_outs(reading: Reading) -> list[UnclearOut]:
+    return [UnclearOut.model_validate(each) for each in reading.unclear]
+
+
+def ready_model(session: Session, script: Script) -> VoiceModel:
+    model = session.get(VoiceModel, script.voice_model_id)
+    if model is None or model.state_key is None:
+        raise VoiceNotReady
+    return model
+
+
+def request(
+    container: Container,
+    session: Session,
+    script: Script,
+    model: VoiceModel,
+    reading: Reading,
+    *,
+    batch_id: str | None = None,
+    interactive: bool = False,
+) -> Generation:
+    """Ask for one generation, in the caller's transaction."""
+    generation = Generation(
+        id=new_id(),
+        script_id=script.id,
+        batch_id=batch_id,
+        voice_model_id=model.id,
+        text=script.text,
+        settings={"language": script.language, "speed": script.speed, "seed": script.seed},
+        fingerprint=fingerprint(script, model, reading, container.settings),
+        interactive=interactive,
+    )
+    session.add(generation)
+    container.jobs.enqueue(
+        session,
+        JOB,
+        {"generation_id": generation.id},
+        job_id=generation.id,
+        priority=INTERACTIVE if interactive else BATCH,
+    )
+    return generation
+
+
+def up_to_date(take: Take | None, wanted: str) -> bool:
+    return take is not None and take.missing_at is None and take.fingerprint == wanted
+
+
+def generate(container: Container, session: Session, script_id: str) -> Generation:
+    """Generate one script now, ahead of every batch."""
+    script = scripts.get(session, script_id)
+    model = ready_model(session, script)
+    generation = request(container, session, script, model, read(container, script), interactive=True)
+    log.info("tts.generation_asked", generation=generation.id, script=script_id)
+    return generation
+
+
+def status_of(generation: Generation, job: JobState | None) -> tuple[GenerationStatus, FailureOut | None]:
+    """A generation's status and failure; until its row says how it ended, its job does."""
+    failure = FailureOut.model_validate(generation.failure) if generation.failure else None
+    match generation.outcome:
+        case "done":
+            return "done", None
+        case "failed":
+            return "failed", failure
+        case "cancelled":
+            return "cancelled", None
+    if job is None:
+        return "failed", FailureOut(
+            code="job_lost", message="The job of this generation is gone.", fix="Generate the script again."
+        )
+    match job.status:
+        case JobStatus.QUEUED:
+            return "queued", None
+        case JobStatus.RUNNING:
+            return "running", None
+        case JobStatus.CANCELLED:
+            return "cancelled", None
+    return "failed", FailureOut(
+        code=job.error_code or "job_failed",
+        message=job.error_message or "The job ended without a result.",
+        fix="Generate the script again; if it fails again, look at the text and the log.",
+    )
+
+
+def outs(container: Container, session: Session, rows: Sequence[Generation]) -> list[GenerationOut]:
+    open_ids = [row.id for row in rows if row.outcome is None]
+    jobs = container.jobs.states(open_ids) if open_ids else {}
+    take_ids = [row.take_id for row in rows if row.take_id]
+    takes = {take.id: take for take in session.scalars(select(Take).where(Take.id.in_(take_ids)))}
+    answers = []
+    for row in rows:
+        status, failure = status_of(row, jobs.get(row.id))
+        take = takes.get(row.take_id or "")
+        answers.append(
+            GenerationOut(
+                id=row.id,
+                script_id=row.script_id,
+                batch_id=row.batch_id,
+                voice_model_id=row.voice_model_id,
+                status=status,
+                interactive=row.interactive,
+                text=row.text,
+                failure=failure,
+                take=scripts.take_out(take) if take else None,
+                created_at=row.created_at,
+                ended_at=row.ended_at,
+            )
+        )
+    return answers
+
+
+def open_audio(
+    container: Container, session: Session, generation_id: str, format_name: str, preview: str | None
+) -> tuple[BinaryIO, int, str, str, str]:
+    """A take's audio in a format: the open file, its bytes, media type, ETag and file name."""
+    generation = get(session, generation_id)
+    take = session.get(Take, generation.take_id) if generation.take_id else None
+    if take is None:
+        raise NoTake
+    try:
+        file = container.store.open(BUCKET, take.audio_key)
+    except NotThere:
+        raise TakeFileMissing from None
+    if format_name == "wav" and preview is None:
+        return file, take.bytes, "audio/wav", take.sha256, f"{generation.id}.wav"
+    import soundfile  # only conversions need it: the service starts faster without
+
+    with file:
+        audio, rate = soundfile.read(file, dtype="float32")
+    if preview == "phone":
+        audio, rate = telephone_preview(audio, rate)
+    form = FORMATS[format_name]
+    data = encode(audio, rate, form.name)
+    etag = f"{take.sha256}-{form.name}{'-phone' if preview else ''}"
+    return io.BytesIO(data), len(data), form.media_type, etag, f"{generation.id}{form.extension}"

@@ -1,0 +1,93 @@
+"""Scripts (멘트): what is to be announced, in which voice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from sqlalchemy import Select, or_, select
+from sqlalchemy.orm import Session
+
+from app.kit.errors import Invalid
+from app.kit.ids import is_id
+from app.models import Script, Take, VoiceModel
+from app.scripts.errors import ScriptNotFound
+from app.scripts.schemas import ScriptChange, ScriptIn, ScriptOut, TakeOut
+
+log = structlog.get_logger()
+
+
+class UnknownVoiceModel(Invalid):
+    code, title = "unknown_voice_model", "There is no voice model with this id"
+
+
+def get(session: Session, script_id: str) -> Script:
+    script = session.get(Script, script_id) if is_id(script_id) else None
+    if script is None:
+        raise ScriptNotFound
+    return script
+
+
+def found(search: str, voice_model_id: str) -> Select[tuple[Script]]:
+    query = select(Script)
+    if voice_model_id:
+        query = query.where(Script.voice_model_id == voice_model_id)
+    if search:
+        query = query.where(
+            or_(Script.title.icontains(search, autoescape=True), Script.text.icontains(search, autoescape=True))
+        )
+    return query
+
+
+def _check_voice(session: Session, voice_model_id: str) -> None:
+    if not is_id(voice_model_id) or session.get(VoiceModel, voice_model_id) is None:
+        raise UnknownVoiceModel(field="voice_model_id")
+
+
+def create(session: Session, body: ScriptIn) -> Script:
+    _check_voice(session, body.voice_model_id)
+    script = Script(**body.model_dump())
+    session.add(script)
+    session.flush()
+    log.info("tts.script_created", script=script.id)
+    return script
+
+
+def change(session: Session, script_id: str, body: ScriptChange) -> Script:
+    script = get(session, script_id)
+    if body.voice_model_id is not None:
+        _check_voice(session, body.voice_model_id)
+    for field, value in body.model_dump(exclude_none=True).items():
+        setattr(script, field, value)
+    session.flush()
+    return script
+
+
+def remove(session: Session, script_id: str) -> list[str]:
+    """Delete a script with its generations and takes; the store's keys that may go after the commit."""
+    script = get(session, script_id)
+    keys = list(session.scalars(select(Take.audio_key).where(Take.script_id == script_id)))
+    session.delete(script)
+    log.info("tts.script_deleted", script=script_id, takes=len(keys))
+    return keys
+
+
+def take_out(take: Take) -> TakeOut:
+    fields: dict[str, Any] = {
+        name: getattr(take, name) for name in TakeOut.model_fields if name != "spoken_text"
+    }
+    return TakeOut(**fields, spoken_text=take.reading["text"])
+
+
+def script_outs(session: Session, scripts: Sequence[Script]) -> list[ScriptOut]:
+    """Scripts with their current takes, in two queries however many there are."""
+    ids = [script.current_take_id for script in scripts if script.current_take_id]
+    takes = {take.id: take for take in session.scalars(select(Take).where(Take.id.in_(ids)))} if ids else {}
+    return [
+        ScriptOut(
+            **{name: getattr(script, name) for name in ScriptOut.model_fields if name != "current_take"},
+            current_take=take_out(takes[script.current_take_id]) if script.current_take_id in takes else None,
+        )
+        for script in scripts
+    ]
