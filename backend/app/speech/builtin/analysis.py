@@ -46,15 +46,15 @@ def mel_to_hz(mel: NDArray[Any]) -> NDArray[Any]:
     return 700 * (10 ** (mel / 2595) - 1)
 
 
-def hz_to_mel(hz: NDArray[Any]) -> NDArray[Any]:
+def hz_to_mel(hz: float) -> float:
     """The inverse of `mel_to_hz`."""
-    return 2595 * np.log10(1 + hz / 700)
+    return float(2595 * np.log10(1 + hz / 700))
 
 
 @cache
 def grid_hz() -> NDArray[np.float64]:
     """The frequencies of an envelope's points in Hz, (MELS,)."""
-    return mel_to_hz(np.linspace(0, hz_to_mel(np.float64(RATE / 2)), MELS))
+    return mel_to_hz(np.linspace(0, hz_to_mel(RATE / 2), MELS))
 
 
 @cache

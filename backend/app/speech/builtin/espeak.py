@@ -51,7 +51,7 @@ class Espeak:
         self.close()
 
     def say(
-        self, text: str, *, voice: str = "ko", rate: int = 175, pitch: int = 50, seed: int = 0
+        self, text: str, *, voice: str = "ko", rate: int = 175, pitch: int = 50, 
     ) -> tuple[Audio, int]:
         """Speak `text`: samples within -1..1 and their rate in Hz.
 
@@ -64,7 +64,7 @@ class Espeak:
             raise EngineCrashed("espeak-ng died on this text", "Try again, or change the text.")
         if "error" in answer:
             raise SpeechError(str(answer["error"]), "Choose a language that espeak-ng speaks.")
-        return np.frombuffer(blobs[0], "<i2").astype(np.float32) / 32768, int(answer["sample_rate"])
+        return np.frombuffer(blobs[0], "<i2").astype(np.float32) / np.float32(32768), int(answer["sample_rate"])
 
     def start(self) -> None:
         """Start the process if none runs. Raises EngineUnavailable."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 _MOST_HEADER = 1 << 20
 _MOST_BLOB = 1 << 30
@@ -19,7 +19,7 @@ class PipeClosed(Exception):
     """The other side went away, in the middle of a message or between two."""
 
 
-def send(stream: BinaryIO, header: dict[str, Any], *blobs: bytes | memoryview) -> None:
+def send(stream: IO[bytes], header: dict[str, Any], *blobs: bytes | memoryview) -> None:
     """Write one message. Raises PipeClosed when nobody reads any more."""
     sizes = [blob.nbytes if isinstance(blob, memoryview) else len(blob) for blob in blobs]
     encoded = json.dumps({**header, "blobs": sizes}).encode()
@@ -32,7 +32,7 @@ def send(stream: BinaryIO, header: dict[str, Any], *blobs: bytes | memoryview) -
         raise PipeClosed from error
 
 
-def receive(stream: BinaryIO) -> tuple[dict[str, Any], list[bytes]]:
+def receive(stream: IO[bytes]) -> tuple[dict[str, Any], list[bytes]]:
     """Read one message. Raises PipeClosed at the end of the stream or on anything that is no message."""
     (length,) = struct.unpack("<I", _exactly(stream, 4))
     if length > _MOST_HEADER:
@@ -47,7 +47,7 @@ def receive(stream: BinaryIO) -> tuple[dict[str, Any], list[bytes]]:
     return header, [_exactly(stream, size) for size in sizes]
 
 
-def _exactly(stream: BinaryIO, size: int) -> bytes:
+def _exactly(stream: IO[bytes], size: int) -> bytes:
     data = b""
     try:
         data = stream.read(size) if size else b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def phrases(source: Audio) -> list[tuple[int, int]]:
     cuts = [(int(loud[i]) + int(loud[i + 1])) // 2 for i in gaps]
     first, last = max(int(loud[0]) - _EDGE, 0), min(int(loud[-1]) + _EDGE, len(source))
     edges = [first, *cuts, last]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))
 
 
 def _phrase(source: Audio, target: Target, random: np.random.Generator) -> Audio:
