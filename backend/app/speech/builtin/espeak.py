@@ -50,21 +50,21 @@ class Espeak:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.close()
 
-    def say(
-        self, text: str, *, voice: str = "ko", rate: int = 175, pitch: int = 50, 
-    ) -> tuple[Audio, int]:
+    def say(self, text: str, *, voice: str = "ko", rate: int = 175, pitch: int = 50) -> tuple[Audio, int]:
         """Speak `text`: samples within -1..1 and their rate in Hz.
 
         `rate` is in espeak-ng's words a minute (80–450), `pitch` 0–99. Raises EngineUnavailable where
         there is no library, EngineCrashed when it died on this text, SpeechError for an unknown voice.
         """
-        header = {"voice": voice, "rate": rate, "pitch": pitch, "seed": seed & 0x7FFFFFFF}
+        header = {"voice": voice, "rate": rate, "pitch": pitch}
         answer, blobs = self._ask(header, text.replace("\0", " ").encode("utf-8", "replace"))
         if "crashed" in answer:
             raise EngineCrashed("espeak-ng died on this text", "Try again, or change the text.")
         if "error" in answer:
             raise SpeechError(str(answer["error"]), "Choose a language that espeak-ng speaks.")
-        return np.frombuffer(blobs[0], "<i2").astype(np.float32) / np.float32(32768), int(answer["sample_rate"])
+        return np.frombuffer(blobs[0], "<i2").astype(np.float32) / np.float32(32768), int(
+            answer["sample_rate"]
+        )
 
     def start(self) -> None:
         """Start the process if none runs. Raises EngineUnavailable."""

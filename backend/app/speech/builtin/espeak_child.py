@@ -4,13 +4,12 @@ espeak-ng is under the GPL, keeps global state and now and then crashes on odd t
 neither licence nor service any harm. Runs as a file, without the packages around it: it imports the
 standard library and `pipe`, its neighbour, alone.
 
-Request: `{"voice": "ko", "rate": 175, "pitch": 50, "seed": 0}` and the text as UTF-8.
+Request: `{"voice": "ko", "rate": 175, "pitch": 50}` and the text as UTF-8.
 Answer: `{"sample_rate": 22050}` and the samples, or `{"error": "..."}`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import signal
@@ -45,7 +44,7 @@ class Espeak:
             self._heard += ctypes.string_at(samples, 2 * count)
         return 0
 
-    def say(self, text: bytes, voice: str, rate: int, pitch: int, seed: int) -> bytes:
+    def say(self, text: bytes, voice: str, rate: int, pitch: int) -> bytes:
         """Speak, as 16-bit mono at `sample_rate`; ValueError for a voice that is not there."""
         self._heard = bytearray()
         library = self._library
@@ -53,8 +52,6 @@ class Espeak:
             raise ValueError(f"espeak-ng has no voice {voice!r}")
         library.espeak_SetParameter(_RATE, rate, 0)
         library.espeak_SetParameter(_PITCH, pitch, 0)
-        with contextlib.suppress(AttributeError):  # older libraries draw from a fixed seed anyhow
-            library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
         code = library.espeak_Synth(
             text, ctypes.c_size_t(len(text) + 1), 0, 0, 0, _UTF8_END_PAUSE, None, None
         )

@@ -71,7 +71,8 @@ def _wander(frames: int, random: np.random.Generator) -> Floats:
     """A slow drift of pitch, about 1 %, that the seed draws: no two takes of a person are the same."""
     knots = random.standard_normal(int(frames * FRAME * 4) + 4)
     at = np.arange(frames) * FRAME * 4
-    return np.exp(0.01 * np.interp(at, np.arange(len(knots)), knots)).astype(np.float32)
+    drift = np.interp(at, np.arange(len(knots)), knots)
+    return np.asarray(np.exp(0.01 * drift), np.float32)
 
 
 def limit(audio: Audio) -> Audio:
