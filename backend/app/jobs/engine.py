@@ -1,0 +1,140 @@
+"""DBOS Transact, set up our way: our database, our journal settings, JSON, silence, no network."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from dbos import DBOS, DBOSClient, DBOSConfig
+from sqlalchemy import event
+
+from app.jobs.rows import ALONE, FIRST, SCHEMA
+from app.jobs.serializer import JsonSerializer
+from app.kit.database import Database, journal_mode
+
+APPLICATION = "moksori"
+# Pinned: work queued before an upgrade is done after it. Change it only when old jobs cannot be run.
+VERSION = "1"
+FIRST_SLOTS = 4
+POLL_SECONDS = 0.05
+POLL_ALONE_SECONDS = 0.25
+
+
+def quieten() -> None:
+    """Let DBOS log through our handlers, warnings and worse, instead of a console handler of its own."""
+    logger = logging.getLogger("dbos")
+    if not logger.handlers:  # it adds a handler, and stops propagating, only where there is none
+        logger.addHandler(logging.NullHandler())
+    logger.setLevel(logging.WARNING)
+
+
+def worker_engine(database: Database, *, connections: int) -> sa.Engine:
+    """The engine's own way to the database, with the same journal and sync as ours.
+
+    On SQLite reads take no write lock, and few connections are shared by many threads: threads wait
+    for one in turn, where SQLite's file lock would have them poll.
+    """
+    if not database.url.startswith("sqlite"):
+        return sa.create_engine(
+            database.url, pool_size=connections, max_overflow=connections, pool_pre_ping=True
+        )
+    engine = sa.create_engine(
+        database.url,
+        pool_size=2,
+        max_overflow=0,
+        pool_timeout=120,
+        connect_args={"timeout": 30, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = "IMMEDIATE"
+        for pragma in (
+            "busy_timeout=30000",
+            f"journal_mode={journal_mode()}",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    return engine
+
+
+def make_client(engine: sa.Engine) -> DBOSClient:
+    quieten()
+    return DBOSClient(
+        system_database_engine=engine,
+        dbos_system_schema=SCHEMA,
+        application_name=APPLICATION,
+        serializer=JsonSerializer(),
+        lazy=True,
+        retry_connection_errors=False,
+    )
+
+
+def migrate(database: Database) -> None:
+    """Make or upgrade the engine's tables. Safe to call by several processes at once."""
+    quieten()
+    engine = worker_engine(database, connections=2)
+    try:
+        client = make_client(engine)
+        # The public `DBOS.migrate` takes an address, not an engine: it would use journal settings of its own,
+        # and listen/notify, which costs every commit a lock and which nothing here needs.
+        client._sys_db.use_listen_notify = False
+        client._sys_db.run_migrations()
+    finally:
+        engine.dispose()
+
+
+class Engine:
+    """The process's one DBOS: launched with jobs and queues, destroyed without a trace."""
+
+    def __init__(self, database: Database, *, worker_id: str, concurrency: int) -> None:
+        quieten()
+        self._sql = worker_engine(database, connections=min(20, concurrency + 4))
+        sqlite = database.url.startswith("sqlite")
+        config: DBOSConfig = {
+            "name": APPLICATION,
+            "system_database_url": "sqlite:///unused" if sqlite else "postgresql://unused/unused",
+            "system_database_engine": self._sql,
+            "dbos_system_schema": SCHEMA,
+            "serializer": JsonSerializer(),
+            "executor_id": worker_id,
+            "application_version": VERSION,
+            "log_level": "WARNING",
+            "use_listen_notify": False,
+            "run_migrations": False,
+            "enable_otlp": False,
+            "scheduler_polling_interval_sec": 3600.0,
+        }
+        self._dbos = DBOS(config=config)
+
+    def add(self, name: str, function: Callable[..., Any]) -> None:
+        # No limit of DBOS's own: it counts every dispatch, also of a job that others' crashes interrupted.
+        DBOS.workflow(name=name, max_recovery_attempts=None)(function)
+
+    def launch(self, queues: Mapping[str, int]) -> None:
+        """Take jobs from these queues, so many of each at a time."""
+        client = make_client(self._sql)
+        lanes: list[tuple[str, int, float]] = []
+        for queue, slots in queues.items():
+            lanes.append((queue, slots, POLL_SECONDS))
+            lanes.append((queue + FIRST, FIRST_SLOTS, POLL_SECONDS))
+            lanes.append((queue + ALONE, 1, POLL_ALONE_SECONDS))
+        for lane, slots, seconds in lanes:
+            client.register_queue(
+                lane, worker_concurrency=slots, polling_interval_sec=seconds, on_conflict="always_update"
+            )
+        DBOS.listen_queues([lane for lane, _, _ in lanes])
+        DBOS.launch()
+
+    def stop_taking(self) -> None:
+        """Claim no more jobs."""
+        for stop in self._dbos.background_thread_stop_events:
+            stop.set()
+
+    def destroy(self) -> None:
+        DBOS.destroy(destroy_registry=True)
+        self._sql.dispose()

@@ -1,0 +1,246 @@
+"""The worker: takes jobs, beats, relieves the dead, and stops in good order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+from dbos._context import current_owner_xid
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.jobs import engine, liveness, rows
+from app.jobs.gate import Gate
+from app.jobs.interface import JobLost
+from app.jobs.jobs import Jobs
+from app.jobs.registry import Job, JobContext, Registry, registry
+from app.jobs.serializer import as_failure
+from app.kit.database import Database
+from app.kit.ids import new_id
+
+log = structlog.get_logger()
+# "Try again": the worker was given up by the others and must start anew (EX_TEMPFAIL of sysexits.h).
+EXIT_GIVEN_UP = 75
+DAY = 86_400.0
+HOUR = 3600.0
+
+
+class Worker:
+    """One worker in this process. `queues` maps a queue to how many of its jobs run side by side.
+
+    Every worker of a database should be given the same numbers: the engine keeps them in the database.
+    `on_beat` is called at every beat, to tell a supervisor that this process is not hung.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        jobs: Registry = registry,
+        *,
+        queues: Mapping[str, int] | None = None,
+        container: Any = None,
+        beat_seconds: float = 5.0,
+        silent_seconds: float = 30.0,
+        drain_seconds: float = 20.0,
+        retention_days: float = 30.0,
+        on_beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.id = new_id()
+        self.given_up = False
+        self._database = database
+        self._registry = jobs
+        self._queues = dict(queues or {"speech": 32})
+        self._container = container
+        self._beat_seconds = beat_seconds
+        self._silent_seconds = silent_seconds
+        self._drain_seconds = drain_seconds
+        self._retention_days = retention_days
+        self._on_beat = on_beat
+        self._gate = Gate()
+        self._running = 0
+        self._idle = threading.Condition()
+        self._stopping = threading.Event()
+        self._ended = threading.Event()
+        self._engine: engine.Engine | None = None
+        self._beating: threading.Thread | None = None
+
+    def start(self) -> None:
+        engine.migrate(self._database)
+        with self._database.session() as session:
+            liveness.enter(session, self.id, list(self._queues))
+        self._engine = engine.Engine(
+            self._database, worker_id=self.id, concurrency=sum(self._queues.values())
+        )
+        for job in self._registry.jobs.values():
+            self._engine.add(job.name, self._workflow(job))
+        self._engine.launch(self._queues)
+        self._beating = threading.Thread(target=self._keep_beating, name="jobs-beat", daemon=True)
+        self._beating.start()
+        log.info("worker.started", worker=self.id, queues=self._queues, pid=os.getpid())
+
+    def stop(self, drain: bool = True) -> None:
+        """Take no more jobs; with `drain` wait a while for those under way; hand the rest back."""
+        if self._engine is None:
+            return
+        self._engine.stop_taking()
+        if drain and not self.given_up:
+            with self._idle:
+                self._idle.wait_for(lambda: self._running == 0 or self.given_up, self._drain_seconds)
+        self._stopping.set()
+        self._ended.set()
+        if self._beating is not None and self._beating is not threading.current_thread():
+            self._beating.join(self._beat_seconds + 1)
+        handed_back = 0
+        try:
+            with self._database.session() as session:
+                handed_back = liveness.leave(session, self.id)
+        except SQLAlchemyError as error:  # others will notice the silence
+            log.warning("worker.no_goodbye", worker=self.id, error=type(error).__name__)
+        self._engine.destroy()
+        self._engine = None
+        log.info("worker.stopped", worker=self.id, handed_back=handed_back, given_up=self.given_up)
+
+    def run(self) -> int:
+        """Work until SIGTERM or SIGINT (a second one does not wait for jobs); the exit code.
+
+        Jobs still under way afterwards live in threads that cannot be ended: leave with os._exit.
+        """
+        asked = threading.Event()
+        hurry = threading.Event()
+
+        def on_signal(_number: int, _frame: Any) -> None:
+            if asked.is_set():
+                hurry.set()
+                self._drain_seconds = 0.0
+            asked.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, on_signal)
+        self.start()
+        while not asked.wait(0.2) and not self.given_up:
+            pass
+        self.stop(drain=not hurry.is_set())
+        return EXIT_GIVEN_UP if self.given_up else 0
+
+    # --- jobs -----------------------------------------------------------------------------------
+
+    def _workflow(self, job: Job) -> Callable[..., Any]:
+        def run(**args: Any) -> Any:
+            with self._counted():
+                return self._run(job, args)
+
+        run.__qualname__ = run.__name__ = job.name
+        return run
+
+    @contextmanager
+    def _counted(self) -> Any:
+        with self._idle:
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._running -= 1
+                self._idle.notify_all()
+
+    def _run(self, job: Job, args: dict[str, Any]) -> Any:
+        from dbos import DBOS
+
+        job_id = DBOS.workflow_id
+        assert job_id is not None
+        owner = current_owner_xid(job_id)
+        with self._database.reading() as session:
+            claim = rows.claim(session, job_id)
+        if owner is None or claim is None or claim.owner != owner:
+            raise JobLost(job_id)
+        ctx = JobContext(
+            self._database,
+            job_id,
+            owner=owner,
+            attempt=claim.attempts,
+            stopping=self._stopping,
+            container=self._container,
+        )
+        with structlog.contextvars.bound_contextvars(job_id=job_id, job=job.name):
+            if not claim.queue.endswith(rows.ALONE):
+                with self._gate.shared():
+                    return self._call(job, ctx, args)
+            with self._gate.alone():
+                self._note_alone(ctx, self.id)
+                try:
+                    return self._call(job, ctx, args)
+                finally:
+                    self._note_alone(ctx, None)
+
+    def _note_alone(self, ctx: JobContext, worker_id: str | None) -> None:
+        with self._database.session() as session:
+            if worker_id is not None:
+                ctx.fence(session)
+            liveness.run_alone(session, ctx.job_id, worker_id)
+
+    def _call(self, job: Job, ctx: JobContext, args: dict[str, Any]) -> Any:
+        if self._stopping.is_set():
+            raise JobLost(ctx.job_id)
+        try:
+            return job.function(ctx, **args)
+        except Exception as error:
+            failure = as_failure(error)
+            unexpected = failure.code == "internal_error"
+            log.warning("job.failed", code=failure.code, attempt=ctx.attempt, exc_info=unexpected)
+            raise failure from None
+
+    # --- liveness -------------------------------------------------------------------------------
+
+    def _keep_beating(self) -> None:
+        """Beat and sweep until stopped. Silence is judged only after having watched as long oneself:
+
+        after an outage of the database, or a sleep of the machine, everybody seems silent at first.
+        """
+        watching_since = last = time.monotonic()
+        next_cleaning = last + min(HOUR, self._beat_seconds * 10)
+        while True:
+            now = time.monotonic()
+            if now - last > self._silent_seconds / 2:
+                watching_since = now
+            try:
+                self._beat(judge_silence=now - watching_since >= self._silent_seconds)
+                if self.given_up:
+                    return
+                last = now
+                if now >= next_cleaning:
+                    next_cleaning = now + HOUR
+                    self._clean()
+            except SQLAlchemyError as error:
+                log.warning("worker.beat_failed", worker=self.id, error=type(error).__name__)
+            self._on_beat()
+            if self._ended.wait(self._beat_seconds):
+                return
+
+    def _beat(self, *, judge_silence: bool) -> None:
+        with self._database.session() as session:
+            if not liveness.beat(session, self.id):
+                log.error("worker.given_up", worker=self.id)
+                self.given_up = True
+                self._stopping.set()
+                with self._idle:
+                    self._idle.notify_all()
+                if self._engine is not None:
+                    self._engine.stop_taking()
+                return
+        with self._database.session() as session:
+            liveness.sweep(
+                session,
+                silent_seconds=self._silent_seconds,
+                judge_silence=judge_silence,
+                max_attempts=self._registry.max_attempts,
+            )
+
+    def _clean(self) -> None:
+        jobs = Jobs(self._database)
+        while jobs.sweep(self._retention_days * DAY) and not self._ended.is_set():
+            pass
