@@ -26,6 +26,7 @@ class Sample(Base):
     original_key: Mapped[str] = mapped_column(String(300))
     wav_key: Mapped[str] = mapped_column(String(300))
     wav_sha256: Mapped[str] = mapped_column(String(64))
+    wav_bytes: Mapped[int]
     report: Mapped[Document | None]  # the measurement, once a worker has made it
     verdict: Mapped[str | None] = mapped_column(String(20))
     created_at: Mapped[Created]

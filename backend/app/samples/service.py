@@ -95,6 +95,7 @@ def add(
             original_key="",
             wav_key="",
             wav_sha256="",
+            wav_bytes=0,
         )
         _store(container.store, sample, received.path, wav)
     if known:
@@ -138,7 +139,8 @@ def _store(store: AudioStore, sample: Sample, original: Path, wav: Path) -> None
         with original.open("rb") as file:
             store.put(BUCKET, sample.original_key, file)
         with wav.open("rb") as file:
-            sample.wav_sha256 = store.put(BUCKET, sample.wav_key, file).sha256
+            stored = store.put(BUCKET, sample.wav_key, file)
+        sample.wav_sha256, sample.wav_bytes = stored.sha256, stored.bytes
     except BaseException:
         forget_files(store, BUCKET, [sample.original_key, sample.wav_key])
         raise
@@ -162,7 +164,7 @@ def _restored(container: Container, sample_id: str, stored: Sample, text: str) -
         sample = get_by_id(session, sample_id)
         old = [sample.original_key, sample.wav_key]
         sample.original_key, sample.wav_key = stored.original_key, stored.wav_key
-        sample.wav_sha256 = stored.wav_sha256
+        sample.wav_sha256, sample.wav_bytes = stored.wav_sha256, stored.wav_bytes
         if text:
             sample.text_content = text
         request_measurement(container, session, sample.id)

@@ -1,0 +1,114 @@
+"""The only place that picks implementations."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+
+from app import jobs
+from app.auth import service as auth
+from app.config import BACKEND, Settings
+from app.deps import Container
+from app.kit.database import Database
+from app.speech.interface import SpeechEngine
+from app.storage.local import LocalStore
+
+FOLDERS = {"samples": "voice_samples", "takes": "audio_files", "models": "voice_models"}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An engine, not loaded, and why it was chosen."""
+
+    engine: SpeechEngine
+    reason: str
+
+
+def choose_engine(settings: Settings) -> Choice:
+    """The engine of MOKSORI_ENGINE; `auto` takes xtts when its weights and PyTorch are there."""
+    name = settings.engine
+    if name != "auto":
+        return Choice(make_engine(name, settings), f"MOKSORI_ENGINE is {name}")
+    missing = xtts_lacks(settings)
+    if missing:
+        return Choice(make_engine("builtin", settings), f"auto: {missing}, so builtin speaks")
+    return Choice(make_engine("xtts", settings), "auto: the XTTS v2 weights are there")
+
+
+def xtts_lacks(settings: Settings) -> str | None:
+    """What is missing for the xtts engine, in words; None when it can run."""
+    from app.speech.weights import list_installed
+
+    if importlib.util.find_spec("torch") is None:
+        return "PyTorch is not installed"
+    if not list_installed(settings.data_dir):
+        return "the XTTS v2 weights are not there"
+    return None
+
+
+def make_engine(name: str, settings: Settings) -> SpeechEngine:
+    match name:
+        case "mock":
+            from app.speech.mock import MockEngine
+
+            return MockEngine()
+        case "builtin":
+            from app.speech.builtin import BuiltinEngine
+
+            return BuiltinEngine()
+        case "xtts":
+            from app.speech.xtts import XttsEngine
+
+            return XttsEngine(weights_folder(settings))
+        case "coqui":
+            from app.speech.coqui import CoquiEngine
+
+            return CoquiEngine(weights_folder(settings))
+    raise ValueError(f"no such engine: {name}")
+
+
+def weights_folder(settings: Settings) -> Path:
+    return settings.weights / "xtts-v2"
+
+
+def make_store(settings: Settings) -> LocalStore:
+    return LocalStore(settings.data_dir)
+
+
+def build(settings: Settings) -> Container:
+    """The parts of a process. Nothing is loaded, written or connected yet."""
+    database = Database(settings.database)
+    choice = choose_engine(settings)
+    return Container(
+        settings, database, jobs.Jobs(database), make_store(settings), choice.engine, choice.reason
+    )
+
+
+def prepare(settings: Settings) -> str | None:
+    """Make folders and tables, and at the first start an administrator, whose password this returns."""
+    for folder in (*FOLDERS.values(), "logs", "data"):
+        (settings.data_dir / folder).mkdir(parents=True, exist_ok=True)
+    migrate(settings)
+    database = Database(settings.database)
+    try:
+        with database.session() as session:
+            return auth.ensure_administrator(session)
+    finally:
+        database.close()
+
+
+def migrate(settings: Settings) -> None:
+    """Bring the database to the present tables, ours and the job engine's."""
+    config = Config()
+    config.set_main_option("script_location", str(BACKEND / "migrations"))
+    config.attributes["url"] = settings.database
+    command.upgrade(config, "head")
+    database = Database(settings.database)
+    try:
+        jobs.migrate(database)
+    finally:
+        database.close()

@@ -1,0 +1,168 @@
+"""Whether rows and files agree, and whether all work that rows wait for is alive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.deps import Container
+from app.diagnosis.schemas import Finding
+from app.generation import service as generation
+from app.models import Generation, Sample, Take, VoiceModel
+from app.storage.interface import StoredFile
+from app.voice_models import service as voice_models
+from app.voice_models.state import STATE_FILES
+
+SHOWN = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What the store holds and what the rows say it should, compared."""
+
+    missing_samples: list[str]
+    altered_samples: list[str]
+    missing_takes: list[str]  # not yet marked
+    marked_takes: list[str]
+    returned_takes: list[str]  # marked, but their file is there again
+    altered_takes: list[str]
+    missing_states: list[str]
+    strays: dict[str, list[StoredFile]]  # by bucket: files that no row knows
+
+
+def take_stock(container: Container, session: Session) -> Inventory:
+    """One walk over each folder and one query a table; sizes tell what was altered."""
+    files = {
+        bucket: {file.key: file for file in container.store.keys(bucket)}
+        for bucket in ("samples", "takes", "models")
+    }
+    known: dict[str, set[str]] = {bucket: set() for bucket in files}
+    missing_samples, altered_samples = [], []
+    columns = (Sample.id, Sample.original_key, Sample.wav_key, Sample.bytes, Sample.wav_bytes)
+    for sample_id, original, wav, size, wav_size in session.execute(select(*columns)):
+        known["samples"] |= {original, wav}
+        there = [files["samples"].get(original), files["samples"].get(wav)]
+        if None in there:
+            missing_samples.append(sample_id)
+        elif [file.bytes for file in there if file] != [size, wav_size]:
+            altered_samples.append(sample_id)
+    missing, marked, returned, altered = [], [], [], []
+    for take_id, key, size, missing_at in session.execute(
+        select(Take.id, Take.audio_key, Take.bytes, Take.missing_at)
+    ):
+        known["takes"].add(key)
+        file = files["takes"].get(key)
+        if file is None:
+            (marked if missing_at else missing).append(take_id)
+        elif file.bytes != size:
+            altered.append(take_id)
+        elif missing_at:
+            returned.append(take_id)
+    missing_states = []
+    for model_id, key in session.execute(
+        select(VoiceModel.id, VoiceModel.state_key).where(VoiceModel.state_key.is_not(None))
+    ):
+        names = {f"{key}/{name}" for name in STATE_FILES}
+        known["models"] |= names
+        if not names <= files["models"].keys():
+            missing_states.append(model_id)
+    strays = {
+        bucket: [file for key, file in there.items() if key not in known[bucket]]
+        for bucket, there in files.items()
+    }
+    return Inventory(
+        missing_samples, altered_samples, missing, marked, returned, altered, missing_states, strays
+    )
+
+
+def lost_generations(container: Container, session: Session) -> list[Generation]:
+    """Generations without an end whose job has one, or is gone."""
+    rows = list(session.scalars(select(Generation).where(Generation.outcome.is_(None))))
+    jobs = container.jobs.states([row.id for row in rows])
+    return [row for row in rows if generation.status_of(row, jobs.get(row.id))[0] in ("failed", "cancelled")]
+
+
+def unmeasured(session: Session) -> list[str]:
+    return list(session.scalars(select(Sample.id).where(Sample.verdict.is_(None))))
+
+
+def figures(session: Session, stock: Inventory) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Counts of models, samples and takes."""
+
+    def count(table: Any) -> int:
+        return session.scalar(select(func.count()).select_from(table)) or 0
+
+    verdicts = {
+        verdict or "unmeasured": number
+        for verdict, number in session.execute(select(Sample.verdict, func.count()).group_by(Sample.verdict))
+    }
+    return (
+        {"count": count(VoiceModel), "missing_files": len(stock.missing_states)},
+        {
+            "count": count(Sample),
+            "verdicts": verdicts,
+            "missing_files": len(stock.missing_samples),
+            "altered_files": len(stock.altered_samples),
+        },
+        {
+            "count": count(Take),
+            "missing_files": len(stock.missing_takes) + len(stock.marked_takes),
+            "altered_files": len(stock.altered_takes),
+            "stray_files": sum(len(files) for files in stock.strays.values()),
+        },
+    )
+
+
+def findings(container: Container, session: Session, stock: Inventory) -> list[Finding]:
+    """What is wrong between rows, files and jobs; empty when all is well."""
+    lost_models = [model.id for model in voice_models.lost(container, session)]
+    lost = [row.id for row in lost_generations(container, session)]
+    strays = [f"{bucket}/{file.key}" for bucket, files in stock.strays.items() for file in files]
+    old_strays = any(
+        file.age > container.settings.orphan_seconds for files in stock.strays.values() for file in files
+    )
+    table: list[tuple[list[str], str, str, str, str, str, bool]] = [
+        (lost_models, "training_lost", "error", "{n} models show a training that has no live job.",
+         "They would never become ready.", "fix-issues ends those trainings; train the models again.", True),
+        (lost, "generation_lost", "error", "{n} generations have no live job.",
+         "They would never end.", "fix-issues ends them; generate the scripts again.", True),
+        (stock.missing_samples, "sample_file_missing", "error", "Sample file not found: {n} samples.",
+         "They cannot be heard or used in a training.", "Upload the same recordings again.", False),
+        (stock.altered_samples, "sample_file_altered", "error", "The files of {n} samples were altered.",
+         "What is there is not what was uploaded and checked.",
+         "Delete the files and upload the same recordings again.", False),
+        (stock.missing_takes, "take_file_missing", "warning", "The files of {n} takes are gone.",
+         "They cannot be played or exported.",
+         "fix-issues marks them; a batch then makes the current ones again.", True),
+        (stock.marked_takes, "take_marked_missing", "info", "{n} takes are marked missing.",
+         "The current ones among them are made again by the next batch.", "Batch-generate their scripts.", False),
+        (stock.returned_takes, "take_file_returned", "info", "The files of {n} takes marked missing are back.",
+         "They are taken for missing still.", "fix-issues takes the mark away.", True),
+        (stock.altered_takes, "take_file_altered", "error", "The files of {n} takes were altered.",
+         "What is there is not what was measured.",
+         "fix-issues marks them missing; a batch then makes the current ones again.", True),
+        (stock.missing_states, "voice_file_missing", "error", "The files of {n} voice models are gone.",
+         "Nothing can be spoken in these voices.", "Train these models again.", False),
+        (unmeasured_for_long(container, session), "sample_unmeasured", "warning",
+         "{n} samples were never measured.", "They are left out of trainings.",
+         "fix-issues has them measured.", True),
+        (strays, "stray_file", "info", "No row knows {n} files.", "They only take room.",
+         "fix-issues, and a regular sweep, delete those that are older than half an hour.", old_strays),
+    ]  # fmt: skip
+    return [
+        Finding(
+            code=code, severity=severity, what=what.format(n=len(subjects)), effect=effect, fix=fix,
+            fixable=fixable, subjects=subjects[:SHOWN],
+        )  # type: ignore[arg-type]
+        for subjects, code, severity, what, effect, fix, fixable in table
+        if subjects
+    ]  # fmt: skip
+
+
+def unmeasured_for_long(container: Container, session: Session) -> list[str]:
+    """Unmeasured samples, unless measurements are under way anyhow."""
+    queued, running = container.jobs.counts().queues.get("measure", (0, 0))
+    return [] if queued or running else unmeasured(session)

@@ -1,0 +1,168 @@
+"""The service: HTTP in front, one worker child behind, both on the same database."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import anyio.to_thread
+import fastapi_offline
+import structlog
+from fastapi import APIRouter, FastAPI, Response
+from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
+from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy import text
+
+from app import bootstrap
+from app.api import router as api
+from app.config import Settings, load_settings
+from app.deps import Container, Parts
+from app.jobs.supervisor import Supervisor
+from app.kit import problems
+from app.kit.logging import set_up_logging
+from app.kit.problems import Problem
+from app.metrics import observe
+from app.middleware import BodyLimit, OneSpelling, RequestContext
+
+log = structlog.get_logger()
+DESCRIPTION = """From a voice actor's recordings to finished announcements in that voice.
+
+Sign in with `POST /api/v1/login`, or make a token with `moksori token create`; send it as
+`Authorization: Bearer TOKEN`. Errors are RFC 9457 problem documents with a stable `code`.
+Whatever creates work takes an `Idempotency-Key`."""
+
+operations = APIRouter(tags=["operations"])
+
+
+@operations.get("/healthz")
+def healthz() -> dict[str, str]:
+    """Whether the process answers."""
+    return {"status": "ok"}
+
+
+@operations.get("/readyz", responses=problems.documented(503))
+def readyz(container: Parts) -> dict[str, object]:
+    """Whether requests can be served: the database answers."""
+    with container.database.reading() as session:
+        session.execute(text("SELECT 1"))
+    counts = container.jobs.counts()
+    return {"status": "ready", "workers": counts.alive_workers, "engine": container.engine.name}
+
+
+@operations.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
+def metrics(container: Parts) -> Response:
+    """Prometheus metrics: requests, jobs by queue and state, workers."""
+    observe(container)
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _worker_command() -> list[str]:
+    return [sys.executable, "-m", "app.worker"]
+
+
+@asynccontextmanager
+async def _life(app: FastAPI) -> AsyncIterator[None]:
+    container: Container = app.state.container
+    settings = container.settings
+    limiter = anyio.to_thread.current_default_thread_limiter()
+    limiter.total_tokens = 64  # debug-train and uploads hold a thread each while they last
+    await anyio.to_thread.run_sync(_first_start, settings)
+    supervisors = [Supervisor(_worker_command()) for _ in range(settings.workers)]
+    for supervisor in supervisors:
+        supervisor.start()
+    log.info("service.started", engine=container.engine.name, workers=settings.workers)
+    try:
+        yield
+    finally:
+        for supervisor in supervisors:
+            await anyio.to_thread.run_sync(supervisor.stop)
+        container.jobs.close()
+        container.database.close()
+        log.info("service.stopped")
+
+
+def _first_start(settings: Settings) -> None:
+    if password := bootstrap.prepare(settings):
+        # To the terminal alone, this once: it is in no log and cannot be read again.
+        print(
+            f"\nFirst start. Sign in as `admin` with the password `{password}` and change it, or make a token:\n"
+            "  moksori token create --name NAME --role admin --quiet\n",
+            flush=True,
+        )
+
+
+def create_app(settings: Settings | None = None, container: Container | None = None) -> FastAPI:
+    """The service's application; tests may bring parts of their own."""
+    settings = settings or load_settings()
+    set_up_logging(settings.logs_dir, process="service")
+    app = FastAPI(
+        title="Moksori",
+        version=version("moksori"),
+        description=DESCRIPTION,
+        lifespan=_life,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.container = container or bootstrap.build(settings)
+    problems.install(app)
+    app.include_router(operations)
+    app.include_router(api)
+    _offline_pages(app)
+    _document_problems(app)
+    app.add_middleware(BodyLimit, upload_bytes=settings.upload_max_bytes)
+    app.add_middleware(OneSpelling)
+    app.add_middleware(RequestContext)
+    return app
+
+
+def _offline_pages(app: FastAPI) -> None:
+    """The API pages, with their scripts from a package instead of from the internet."""
+    assets = Path(fastapi_offline.__file__).parent / "static"
+    app.mount("/static/api", StaticFiles(directory=assets))
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="Moksori API",
+            swagger_js_url="/static/api/swagger-ui-bundle.js",
+            swagger_css_url="/static/api/swagger-ui.css",
+            swagger_favicon_url="/static/api/favicon.png",
+        )
+
+    @app.get("/redoc", include_in_schema=False)
+    def redoc() -> HTMLResponse:
+        return get_redoc_html(
+            openapi_url="/openapi.json",
+            title="Moksori API",
+            redoc_js_url="/static/api/redoc.standalone.js",
+            redoc_favicon_url="/static/api/favicon.png",
+            with_google_fonts=False,
+        )
+
+    @app.get("/", include_in_schema=False)
+    def home() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+
+def _document_problems(app: FastAPI) -> None:
+    """Every error of the OpenAPI document is a Problem; FastAPI's own 422 is none of ours."""
+    made = app.openapi
+
+    def openapi() -> dict[str, object]:
+        if app.openapi_schema is None:
+            document = made()
+            schemas = document["components"]["schemas"]
+            schemas["Problem"] = Problem.model_json_schema()
+            schemas.pop("HTTPValidationError", None)
+            schemas.pop("ValidationError", None)
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
