@@ -159,7 +159,8 @@ def test_a_stream_that_fails_leaves_nothing_and_its_error_comes_through(store, c
     "key",
     [
         "", "/", "/etc/passwd", "..", "../x", "a/../b", "a/./b", ".hidden", "a/.hidden", "a//b", "a/", "a\0b",
-        "a\\b", "성우/샘플.wav", "a b", "-rf", "a\n", "x" * 201, "a/" * 8 + "a", "C:x", "~", "%2e%2e/x", "a.part",
+        "a\\b", "성우/샘플.wav", "a b", "-rf", "a\n", "x" * 201, "a/" * 8 + "a", "C:x", "~", "%2e%2e/x",
+        "a.part",
     ],
 )  # fmt: skip
 def test_a_bad_key_never_reaches_the_store(store, key):
