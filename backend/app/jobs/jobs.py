@@ -57,16 +57,12 @@ class Jobs:
         with self._reading(session) as reader:
             return rows.states(reader, list(job_ids))
 
-    def cancel(self, job_ids: Sequence[str], session: Session | None = None) -> int:
-        """Stop jobs that are not over; how many there were.
+    def cancel(self, session: Session, job_ids: Sequence[str]) -> int:
+        """Stop jobs that are not over, in the caller's transaction; how many there were.
 
-        A running one may go on for a moment but can no longer publish. With a session it happens in
-        that transaction: needed inside one, where a second connection would wait for the first.
+        A running one may go on for a moment but can no longer publish.
         """
-        if session is not None:
-            return rows.cancel(session, list(job_ids))
-        with self._database.session() as own:
-            return rows.cancel(own, list(job_ids))
+        return rows.cancel(session, list(job_ids))
 
     def counts(self, session: Session | None = None) -> JobCounts:
         with self._reading(session) as reader:

@@ -58,7 +58,7 @@ class JobContext:
         self._owner = owner
         self._stopping = stopping
 
-    def step(self, name: str, function: Callable[[], T], *, retry: Retry = Retry()) -> T:  # noqa: B008
+    def step(self, name: str, function: Callable[[], T], *, retry: Retry = Retry()) -> T:
         """Run `function` once: after a crash its recorded answer is given again instead.
 
         The answer must be JSON. The errors that `retry` names are tried again with growing pauses; any

@@ -108,14 +108,12 @@ def _state(row: Any) -> JobState:
             code, message = failure.code, failure.message
         else:
             code, message = "internal_error", "The job failed without a recorded reason."
-    created = _moment(row.created_at)
-    assert created is not None
     return JobState(
         id=row.workflow_uuid,
         name=row.name,
         status=STATUS[row.status],
         attempts=row.recovery_attempts or 0,
-        created_at=created,
+        created_at=datetime.fromtimestamp(row.created_at / 1000, UTC),
         started_at=_moment(row.started_at_epoch_ms),
         ended_at=_moment(row.completed_at),
         error_code=code,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import threading
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import structlog
+from dbos import DBOS
 from dbos._context import current_owner_xid
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -26,6 +28,8 @@ from app.kit.ids import new_id
 log = structlog.get_logger()
 # "Try again": the worker was given up by the others and must start anew (EX_TEMPFAIL of sysexits.h).
 EXIT_GIVEN_UP = 75
+# Some C code may hold the interpreter for a while; nothing good takes this long.
+HANG_SECONDS = 300.0
 DAY = 86_400.0
 HOUR = 3600.0
 
@@ -34,7 +38,6 @@ class Worker:
     """One worker in this process. `queues` maps a queue to how many of its jobs run side by side.
 
     Every worker of a database should be given the same numbers: the engine keeps them in the database.
-    `on_beat` is called at every beat, to tell a supervisor that this process is not hung.
     """
 
     def __init__(
@@ -48,7 +51,6 @@ class Worker:
         silent_seconds: float = 30.0,
         drain_seconds: float = 20.0,
         retention_days: float = 30.0,
-        on_beat: Callable[[], None] = lambda: None,
     ) -> None:
         self.id = new_id()
         self.given_up = False
@@ -60,7 +62,6 @@ class Worker:
         self._silent_seconds = silent_seconds
         self._drain_seconds = drain_seconds
         self._retention_days = retention_days
-        self._on_beat = on_beat
         self._gate = Gate()
         self._running = 0
         self._idle = threading.Condition()
@@ -122,6 +123,7 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, on_signal)
         self.start()
+        threading.Thread(target=self._watch_for_hang, name="jobs-watchdog", daemon=True).start()
         while not asked.wait(0.2) and not self.given_up:
             pass
         self.stop(drain=not hurry.is_set())
@@ -149,10 +151,7 @@ class Worker:
                 self._idle.notify_all()
 
     def _run(self, job: Job, args: dict[str, Any]) -> Any:
-        from dbos import DBOS
-
-        job_id = DBOS.workflow_id
-        assert job_id is not None
+        job_id = str(DBOS.workflow_id)
         owner = current_owner_xid(job_id)
         with self._database.reading() as session:
             claim = rows.claim(session, job_id)
@@ -194,6 +193,13 @@ class Worker:
             log.warning("job.failed", code=failure.code, attempt=ctx.attempt, exc_info=unexpected)
             raise failure from None
 
+    def _watch_for_hang(self) -> None:
+        """End a process in which no Python runs any more, so that it is seen as the crash that it is."""
+        while not self._ended.is_set():
+            faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
+            self._ended.wait(HANG_SECONDS / 10)
+        faulthandler.cancel_dump_traceback_later()
+
     # --- liveness -------------------------------------------------------------------------------
 
     def _keep_beating(self) -> None:
@@ -217,7 +223,6 @@ class Worker:
                     self._clean()
             except SQLAlchemyError as error:
                 log.warning("worker.beat_failed", worker=self.id, error=type(error).__name__)
-            self._on_beat()
             if self._ended.wait(self._beat_seconds):
                 return
 

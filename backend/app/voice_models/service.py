@@ -11,7 +11,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from app.deps import Container
-from app.jobs import INTERACTIVE, JobState
+from app.jobs import INTERACTIVE, NORMAL, JobState
 from app.kit.clock import now
 from app.kit.ids import is_id, new_id
 from app.models import Script, TrainingRun, VoiceModel
@@ -68,9 +68,9 @@ def status_of(model: VoiceModel, job: JobState | None) -> tuple[Status, FailureO
     return ("ready", None) if model.state_key else ("pending", None)
 
 
-def outs(container: Container, models: Sequence[VoiceModel]) -> list[VoiceModelOut]:
+def outs(container: Container, session: Session, models: Sequence[VoiceModel]) -> list[VoiceModelOut]:
     runs = [model.training_run_id for model in models if model.training_run_id]
-    jobs = container.jobs.states(runs) if runs else {}
+    jobs = container.jobs.states(runs, session) if runs else {}
     answers = []
     for model in models:
         status, failure = status_of(model, jobs.get(model.training_run_id or ""))
@@ -87,7 +87,7 @@ def train(container: Container, session: Session, model_id: str, *, interactive:
     """Start a training, or return the one that is under way."""
     model = get(session, model_id)
     if model.training_run_id:
-        job = container.jobs.states([model.training_run_id]).get(model.training_run_id)
+        job = container.jobs.states([model.training_run_id], session).get(model.training_run_id)
         run = session.get(TrainingRun, model.training_run_id)
         if job and not job.status.is_over and run:
             return run
@@ -95,8 +95,8 @@ def train(container: Container, session: Session, model_id: str, *, interactive:
     session.add(run)
     model.training_run_id, model.failure = run.id, None
     session.flush()
-    priority = {"priority": INTERACTIVE} if interactive else {}
-    container.jobs.enqueue(session, JOB, {"run_id": run.id}, job_id=run.id, **priority)
+    priority = INTERACTIVE if interactive else NORMAL
+    container.jobs.enqueue(session, JOB, {"run_id": run.id}, job_id=run.id, priority=priority)
     log.info("voice_model.training_asked", voice_model=model.id, run=run.id)
     return run
 
@@ -121,7 +121,7 @@ def stop_run(container: Container, session: Session, run_id: str, outcome: str) 
     run = session.get(TrainingRun, run_id)
     if run and run.outcome is None:
         run.outcome, run.ended_at = outcome, now()
-    container.jobs.cancel([run_id])
+    container.jobs.cancel([run_id], session)
 
 
 def remove(container: Container, session: Session, model_id: str) -> list[str]:
@@ -141,7 +141,7 @@ def remove(container: Container, session: Session, model_id: str) -> list[str]:
 def lost(container: Container, session: Session) -> Iterable[VoiceModel]:
     """Models that show a training whose job is gone or ended: what fix-issues puts right."""
     models = list(session.scalars(select(VoiceModel).where(VoiceModel.training_run_id.is_not(None))))
-    jobs = container.jobs.states([cast(str, model.training_run_id) for model in models])
+    jobs = container.jobs.states([cast(str, model.training_run_id) for model in models], session)
     for model in models:
         job = jobs.get(model.training_run_id or "")
         if job is None or job.status.is_over:
@@ -153,7 +153,7 @@ def settle(container: Container, session: Session, model: VoiceModel, when: date
     run_id = model.training_run_id
     if run_id is None:
         return
-    job = container.jobs.states([run_id]).get(run_id)
+    job = container.jobs.states([run_id], session).get(run_id)
     if job and not job.status.is_over:
         return
     _, failure = status_of(model, job)
