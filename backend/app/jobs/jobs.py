@@ -57,7 +57,7 @@ class Jobs:
         with self._reading(session) as reader:
             return rows.states(reader, list(job_ids))
 
-    def cancel(self, session: Session, job_ids: Sequence[str]) -> int:
+    def cancel(self, job_ids: Sequence[str], session: Session) -> int:
         """Stop jobs that are not over, in the caller's transaction; how many there were.
 
         A running one may go on for a moment but can no longer publish.
