@@ -1,0 +1,60 @@
+"""The rules of Korean reading, in the order in which they are asked."""
+
+from __future__ import annotations
+
+from app.text.rules import (
+    calendar,
+    clock,
+    electronic,
+    expressions,
+    identifiers,
+    latin,
+    money,
+    phones,
+    quantities,
+    symbols,
+)
+from app.text.scan import DIGIT, LATIN, OTHER, Rule
+
+RULES: dict[str, tuple[Rule, ...]] = {
+    DIGIT: (
+        electronic.address,
+        phones.telephone,
+        latin.phrase,
+        identifiers.plate,
+        identifiers.announced,
+        clock.moment,
+        calendar.full_date,
+        clock.time,
+        calendar.month_and_day,
+        money.coded_amount,
+        expressions.ratio,
+        expressions.fraction,
+        expressions.special_number,
+        phones.special,
+        identifiers.numbered,
+        quantities.duration,
+        quantities.quantity,
+        identifiers.grouped,
+        quantities.bare,
+    ),
+    LATIN: (
+        electronic.address,
+        money.coded_amount,
+        latin.numbered,
+        latin.phrase,
+        latin.roman,
+        identifiers.code,
+        latin.word,
+    ),
+    OTHER: (
+        calendar.weekdays,
+        symbols.both_particles,
+        phones.telephone,
+        symbols.phrase,
+        calendar.short_year,
+        money.coded_amount,
+        quantities.signed,
+        symbols.mark,
+    ),
+}

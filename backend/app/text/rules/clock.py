@@ -1,0 +1,110 @@
+"""Times of day: 09:00~18:00, 오후 2:30, 2024-01-15T22:00."""
+
+from __future__ import annotations
+
+import re
+
+from app.text import numbers
+from app.text.rules.calendar import ISO, spoken_date
+from app.text.scan import Cursor, Hit
+
+_TIME = r"([01]?[0-9]|2[0-4]):([0-5][0-9])(?::([0-5][0-9])(?:\.[0-9]+)?)?(?![0-9:])"
+TIME = re.compile(_TIME + r"(?: ?([AaPp])\.?[Mm]\.?(?![A-Za-z]))?")
+_HALF = re.compile(r"(?P<half>오전|오후|낮|밤|새벽|아침|저녁|정오|자정)? ?")
+_SEP = re.compile(r" ?[~-] ?")
+_RATIO = re.compile(r"(?:비율|비|경쟁률|스코어|점수|화면비|세트|경기|대결|승부|화면|전반|후반)(?:은|는|이|가|에서)? ?$")
+_ENDS = re.compile(r" ?(?:까지|사이)")
+_MOMENT = re.compile(ISO + r"(?:T| )" + _TIME + r"(?:Z|\+09:?00)?")
+_HOUR_RANGE = re.compile(r"([0-9]{1,2})(?:시)? ?~ ?([0-9]{1,2})시(?!간|[가-힣]리즈|스템)")
+
+
+def spoken_time(hour: int, minute: int, second: str | None = None, half: str = "") -> str:
+    """A time of day; hours to 12 are native, later and zero ones Sino-Korean."""
+    if half in ("오후", "저녁", "밤") and 12 < hour <= 23:
+        hour -= 12
+    parts = [f"{numbers.native(hour) if 1 <= hour <= 12 else numbers.sino(hour)} 시"]
+    if minute:
+        parts.append(f"{numbers.sino(minute)} 분")
+    if second and int(second):
+        parts.append(f"{numbers.sino(second)} 초")
+    return " ".join(parts)
+
+
+def _half_before(before: str) -> str:
+    match = re.search(r"(오전|오후|낮|밤|새벽|아침|저녁) ?$", before)
+    return match[1] if match else ""
+
+
+def _of(match: re.Match[str], offset: int = 0, half: str = "") -> str:
+    hour, minute, second = match[offset + 1], match[offset + 2], match[offset + 3]
+    return spoken_time(int(hour), int(minute), second, half)
+
+
+def _english_half(match: re.Match[str]) -> str:
+    return "" if not match[4] else "오전" if match[4] in "aA" else "오후"
+
+
+def time(cursor: Cursor) -> Hit | None:
+    text = cursor.text
+    hours = cursor.match(_HOUR_RANGE)
+    if hours and int(hours[1]) <= 24 and int(hours[2]) <= 24:
+        return _between(cursor, hours.end(), spoken_time(int(hours[1]), 0), spoken_time(int(hours[2]), 0))
+    match = cursor.match(TIME)
+    if not match or _RATIO.search(cursor.before()):
+        return _clock_with_half(cursor)
+    half = _half_before(cursor.before())
+    english = _english_half(match)
+    spoken = _of(match, half=half or english)
+    if english:
+        spoken = f"{english} {spoken}"
+    sign = _SEP.match(text, match.end())
+    if sign:
+        word = _HALF.match(text, sign.end())
+        start = word.end() if word else sign.end()
+        next_day = re.compile(r"(?:익일|다음 ?날|명일) ?(?:오전|오후|새벽)? ?").match(text, sign.end())
+        start = next_day.end() if next_day else start
+        second = TIME.match(text, start)
+        if second:
+            later = (word["half"] or "") if word and not next_day else next_day.group().strip() if next_day else ""
+            english = _english_half(second)
+            right = _of(second, half=later or english)
+            lead = later or english
+            return _between(cursor, second.end(), spoken, f"{lead} {right}" if lead else right)
+        if sign.group().strip() == "~" and not text[sign.end() : sign.end() + 1].isdigit():
+            return Hit(sign.end(), f"{spoken}부터 ", "time", "open range")
+    if cursor.previous() == "~" and not _ENDS.match(text, match.end()):
+        spoken += "까지"
+    return Hit(match.end(), spoken, "time", "clock")
+
+
+def _between(cursor: Cursor, end: int, left: str, right: str) -> Hit:
+    text = cursor.text
+    if _ENDS.match(text, end):
+        if text[end : end + 3].strip().startswith("사이"):
+            return Hit(end, f"{left}에서 {right}", "time", "range")
+        return Hit(end, f"{left}부터 {right}", "time", "range")
+    if text.startswith(("에 ", "에는", "에만"), end):
+        return Hit(end, f"{left}에서 {right} 사이", "time", "range")
+    if text.startswith(("로", "으로", "의", "가 ", "이 "), end) and not text.startswith(("이며", "입"), end):
+        return Hit(end, f"{left}부터 {right}까지", "time", "range")
+    return Hit(end, f"{left}부터 {right}까지", "time", "range")
+
+
+def _clock_with_half(cursor: Cursor) -> Hit | None:
+    """2PM, 10 a.m."""
+    match = re.compile(r"(1[0-2]|[1-9]) ?([AaPp])\.?[Mm]\.?(?![A-Za-z])").match(cursor.text, cursor.position)
+    if not match:
+        return None
+    half = "오전" if match[2] in "aA" else "오후"
+    return Hit(match.end(), f"{half} {spoken_time(int(match[1]), 0)}", "time", "clock")
+
+
+def moment(cursor: Cursor) -> Hit | None:
+    """Date and time together, as machines write them."""
+    match = cursor.match(_MOMENT)
+    if not match or "T" not in match.group():
+        return None
+    date = spoken_date(match[1], match[2], match[3])
+    if not date:
+        return None
+    return Hit(match.end(), f"{date} {_of(match, 3)}", "date", "moment")

@@ -1,0 +1,146 @@
+"""The word lists in `data/`, loaded once. Each is a TSV that explains itself in its first lines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+DATA = Path(__file__).parent / "data"
+
+
+def rows(name: str) -> Iterator[list[str]]:
+    with (DATA / name).open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.strip() and not line.startswith("# ") and line != "#\n":
+                yield line.rstrip("\n").split("\t")
+
+
+class Prefixes:
+    """Finds the longest listed form that a text goes on with."""
+
+    def __init__(self, forms: dict[str, str]) -> None:
+        self.forms = forms
+        self._lengths: dict[str, list[int]] = {}
+        for form in forms:
+            self._lengths.setdefault(form[0], [])
+            if len(form) not in self._lengths[form[0]]:
+                self._lengths[form[0]].append(len(form))
+        for lengths in self._lengths.values():
+            lengths.sort(reverse=True)
+
+    def longest(self, text: str, position: int) -> str | None:
+        for length in self._lengths.get(text[position : position + 1], ()):
+            form = text[position : position + length]
+            if form in self.forms:
+                return form
+        return None
+
+
+class Counter(NamedTuple):
+    form: str
+    limit: int  # the largest number counted natively; 0 for Sino-Korean
+    use: str  # amount, label or word
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    largest: int
+    counter: Counter
+    before: re.Pattern[str] | None
+    after: re.Pattern[str] | None
+
+    def fits(self, value: int, before: str, text: str, end: int) -> bool:
+        return (
+            value <= self.largest
+            and (self.before is None or self.before.search(before) is not None)
+            and (self.after is None or self.after.match(text, end) is not None)
+        )
+
+
+def _limit(numerals: str) -> int:
+    system, _, limit = numerals.partition(":")
+    return int(limit or 99) if system == "native" else 0
+
+
+def _any_of(words: str, prefix: str = "") -> re.Pattern[str] | None:
+    if words == "-":
+        return None
+    forms = sorted(words.split(), key=len, reverse=True)
+    escaped = [
+        r"\s*$" if form == "$" else re.escape(form).replace("_", r"\s?" if prefix else r"\s") for form in forms
+    ]
+    return re.compile(f"{prefix}(?:{'|'.join(escaped)})")
+
+
+@cache
+def counters() -> tuple[Prefixes, dict[str, Counter]]:
+    table = {form: Counter(form, _limit(numerals), use) for form, numerals, use in rows("counters.tsv")}
+    return Prefixes(dict.fromkeys(table, "")), table
+
+
+@cache
+def contexts() -> dict[str, list[Context]]:
+    table: dict[str, list[Context]] = {}
+    for form, numerals, use, before, after in rows("contexts.tsv"):
+        largest, _, name = form.rpartition(":")
+        context = Context(
+            int(largest or 10**9), Counter(name, _limit(numerals), use), _any_of(before), _any_of(after, r"\s?")
+        )
+        table.setdefault(name, []).append(context)
+    return table
+
+
+@cache
+def units() -> tuple[Prefixes, dict[str, str]]:
+    table = {row[0]: row[1] for row in rows("units.tsv")}
+    return Prefixes(table), table
+
+
+class Currency(NamedTuple):
+    name: str
+    hundredth: str
+
+
+@cache
+def currencies() -> tuple[Prefixes, dict[str, Currency]]:
+    table = {row[0]: Currency(row[1], row[2] if len(row) > 2 else "") for row in rows("currencies.tsv")}
+    table |= {sign.lower(): currency for sign, currency in table.items() if sign.isalpha()}
+    return Prefixes(dict.fromkeys(table, "")), table
+
+
+@cache
+def pairs(name: str) -> Prefixes:
+    """A list of written TAB spoken."""
+    return Prefixes({row[0]: row[1] for row in rows(name)})
+
+
+@cache
+def cue() -> re.Pattern[str]:
+    """A word that announces an identifier, with what may stand between it and the identifier."""
+    words = sorted((row[0] for row in rows("cues.tsv")), key=len, reverse=True)
+    return re.compile(
+        rf"(?:{'|'.join(map(re.escape, words))})"
+        r"(?:는|은|가|이|를|을|에|로|으로|의)?[ :=\[('\"]{0,4}(?:(?:끝|뒤|앞|마지막) ?)?$"
+    )
+
+
+@cache
+def words() -> tuple[Prefixes, dict[str, str]]:
+    """English words: as they are written, and by their lower-case form."""
+    exact = {row[0]: row[1] for row in rows("words.tsv")}
+    lower: dict[str, str] = {}
+    for written, spoken in exact.items():
+        lower.setdefault(written.lower(), spoken)
+    return Prefixes(exact), lower
+
+
+def load() -> None:
+    """Load every list now rather than with the first text."""
+    for table in (counters, contexts, units, currencies, cue, words):
+        table()
+    for name in ("per.tsv", "letters.tsv", "symbols.tsv", "phrases.tsv"):
+        pairs(name)
