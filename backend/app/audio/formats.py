@@ -97,15 +97,15 @@ def encode_to(
     """Write clips of `rate` Hz, one after the other, as one file; returns the frames written.
 
     `file` must be seekable for containers (WAV, FLAC, MP3, Ogg); headerless formats only need `write`.
-    Where the rate differs, clips are resampled as one stream, without seams. 16-bit PCM is dithered (TPDF), the same for the same
-    `seed`; G.711's steps are coarser than any dither that would help, so it has none.
+    Where the rate differs, clips are resampled as one stream, without seams. 16-bit PCM is dithered (TPDF),
+    the same for the same `seed`; G.711's steps are coarser than a dither that would help, so it has none.
     """
     entry = format_named(format) if isinstance(format, str) else format
     out_rate = rate_of(entry, rate)
     random = np.random.default_rng(seed)
     frames = 0
     headerless = entry.container == "RAW"
-    target: BinaryIO = _Sink(file) if headerless else file
+    target = _Sink(file) if headerless else file
     with sf.SoundFile(
         target,
         "w",
@@ -113,13 +113,13 @@ def encode_to(
         channels=1,
         format=entry.container,
         subtype=entry.subtype,
-        endian="LITTLE" if entry.container == "RAW" else "FILE",
+        endian="LITTLE" if headerless else "FILE",
         compression_level=entry.compression,
     ) as sound:
-        for audio in _at_rate(clips, rate, out_rate):
+        for clip in _at_rate(clips, rate, out_rate):
+            audio = np.clip(clip, -1.0, 1.0)
             if entry.bits is not None:
                 audio = dither(audio, entry.bits, random)
-            audio = np.clip(audio, -1.0, 1.0)
             for start in range(0, len(audio), BLOCK):
                 sound.write(audio[start : start + BLOCK])
             frames += len(audio)

@@ -54,7 +54,7 @@ def set_loudness(
     peaks = _oversampled_peaks(audio)
     most = (true_peak_db + _MAX_LIMITING_DB) - decibels(float(peaks.max()))
     gain_db = min(lufs - before, most)
-    shaped = audio
+    shaped: NDArray[np.float64] = audio.astype(np.float64)
     for _ in range(4):
         gain = 10 ** (gain_db / 20)
         shaped = audio.astype(np.float64) * gain * _limiter_gain(peaks * gain, rate, ceiling)
@@ -75,7 +75,8 @@ def _oversampled_peaks(audio: NDArray[np.floating]) -> NDArray[np.float64]:
     fine = np.abs(resample_poly(audio.astype(np.float64), _OVERSAMPLING, 1))
     per_sample = fine.reshape(len(audio), _OVERSAMPLING).max(axis=1)
     around = np.maximum(per_sample, np.append(0.0, per_sample[:-1]))
-    return np.maximum(around, np.abs(audio))
+    peaks: NDArray[np.float64] = np.maximum(around, np.abs(audio))
+    return peaks
 
 
 def _limiter_gain(peaks: NDArray[np.float64], rate: int, ceiling: float) -> NDArray[np.float64]:

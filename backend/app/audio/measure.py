@@ -15,7 +15,7 @@ from app.audio.shape import Audio
 
 
 def syllables_in(text: str) -> int:
-    """Syllables that Korean text needs: its Hangul blocks; a digit or Latin letter counts as one and a half."""
+    """How many syllables Korean text needs: its Hangul; a digit or Latin letter counts as one and a half."""
     hangul = sum("가" <= each <= "힣" for each in text)
     others = sum(each.isascii() and each.isalnum() for each in text)
     return hangul + round(1.5 * others)
@@ -207,7 +207,7 @@ def _take_flags(
         return ("silent",)
     flags = {
         "cut_off": whole_pace > _CUT_OFF,
-        "too_fast": _TOO_FAST < pace and whole_pace <= _CUT_OFF,
+        "too_fast": pace > _TOO_FAST and whole_pace <= _CUT_OFF,
         "ran_on": 0 < whole_pace < _RAN_ON,
         "too_slow": 0 < pace < _TOO_SLOW and whole_pace >= _RAN_ON,
         "long_pause": silences.longest_inner > _LONG_PAUSE,
