@@ -95,7 +95,7 @@ def shrink() -> None:
 
     class SmallSpeakerEncoder(ResNetSpeakerEncoder):
         def __init__(self, **settings: Any) -> None:
-            super().__init__(num_filters=[4, 8, 8, 16], layers=[1, 2, 1, 1], **settings)
+            super().__init__(num_filters=[8, 8, 16, 16], layers=[1, 2, 1, 1], **settings)
 
     class SmallDecoder(HifiDecoder):
         def __init__(self, **settings: Any) -> None:

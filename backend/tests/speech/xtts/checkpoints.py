@@ -122,11 +122,11 @@ def vocabulary(size: int) -> dict[str, Any]:
 
 
 def _syllables() -> Iterator[tuple[str, str]]:
-    onsets = "g n d r m b s j c k t p h".split()
-    vowels = "a e o u i y w".split()
+    onsets = "gndrmbsjcktph"
+    vowels = "aeouiyw"
     yield from ((v, w) for v in vowels for w in vowels)
     yield from ((o, v) for o in onsets for v in vowels)
-    codas = "n l m g b s t k".split()
+    codas = "nlmgbstk"
     yield from ((o + v, c) for o in onsets for v in vowels for c in codas)
     bodies = [o + v + c for o in onsets for v in vowels for c in codas]
     yield from ((first, o + v) for first in bodies for o in onsets for v in vowels)

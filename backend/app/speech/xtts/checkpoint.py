@@ -1,0 +1,305 @@
+"""A folder with an XTTS v2 checkpoint, official or converted, and its tensors by name.
+
+Official: `config.json`, `vocab.json`, `model.pth` (a pickle, read with `weights_only=True`, so that no code
+in it runs). Converted by `convert`: the same, with `model.safetensors` in the place of the pickle. Both are
+memory-mapped, and a tensor's pages are given back once it was taken, so that loading stays small.
+
+Names are the official ones, with three things settled once: weight norm is folded, GPT-2's (in, out)
+matrices are (out, in), and what speaking does not need is left out.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import mmap
+import os
+import pickle
+import re
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors
+import torch
+
+from app.speech.interface import EngineUnavailable
+
+Tensor = torch.Tensor
+CONVERTED = "model.safetensors"
+FORMAT = "moksori-xtts-1"
+_IMPORT_AGAIN = "Fetch or import the weights again: moksori weights fetch xtts-v2."
+_NEEDED = ("gpt.", "hifigan_decoder.", "mel_stats")
+_UNNEEDED = ("gpt.gpt_inference.", "gpt.text_head.", "gpt.gpt.wte.", "gpt.gpt.wpe.")
+_FOLDED = re.compile(r"(.*)\.(?:parametrizations\.weight\.original0|weight_g)$")
+_DIRECTION = re.compile(r"(.*)\.(?:parametrizations\.weight\.original1|weight_v)$")
+_GPT2_MATRIX = re.compile(r"gpt\.gpt\.h\.\d+\.(?:attn|mlp)\.c_\w+\.weight$")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What config.json says of the model and of how it is spoken with."""
+
+    layers: int
+    channels: int
+    heads: int
+    text_tokens: int
+    start_text: int
+    stop_text: int
+    audio_tokens: int
+    start_audio: int
+    stop_audio: int
+    max_audio: int
+    max_text: int
+    temperature: float
+    top_k: int
+    top_p: float
+    repetition_penalty: float
+    condition_seconds: int
+    condition_chunk_seconds: int
+    reference_seconds: int
+    normalize_references: bool
+
+    @property
+    def max_codes(self) -> int:
+        """Codes that one utterance may have: what coqui-tts allows (positions less start, stop and one)."""
+        return self.max_audio - 3
+
+
+class Weights:
+    """Tensors by name, read when asked for. `under` gives a part of them, with shorter names."""
+
+    def __init__(self, tensors: Mapping[str, Callable[[], Tensor]], source: Path, prefix: str = "") -> None:
+        self._tensors = tensors
+        self._source = source
+        self._prefix = prefix
+
+    def under(self, prefix: str) -> Weights:
+        return Weights(self._tensors, self._source, f"{self._prefix}{prefix}.")
+
+    def has(self, name: str) -> bool:
+        return self._prefix + name in self._tensors
+
+    def names(self) -> list[str]:
+        """All names below the prefix, without it."""
+        return [name[len(self._prefix) :] for name in self._tensors if name.startswith(self._prefix)]
+
+    def __call__(self, name: str, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """A copy in `dtype`. `shape` is checked; -1 stands for any length. Raises EngineUnavailable."""
+        full = self._prefix + name
+        read = self._tensors.get(full)
+        if read is None:
+            raise EngineUnavailable(f"{self._source} lacks the tensor {full}.", fix=_IMPORT_AGAIN)
+        tensor = read()
+        given = tuple(tensor.shape)
+        if shape and (
+            len(shape) != len(given) or any(s not in (-1, g) for s, g in zip(shape, given, strict=True))
+        ):
+            raise EngineUnavailable(
+                f"{full} in {self._source} has shape {given}, and config.json asks for {shape}.",
+                fix="config.json and the weights belong to different models: use the folder of one model.",
+            )
+        copy = tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)
+        _give_back(tensor)
+        return copy
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """An open folder."""
+
+    folder: Path
+    settings: Settings
+    weights: Weights
+    converted: bool
+
+    @property
+    def vocabulary(self) -> Path:
+        return self.folder / "vocab.json"
+
+
+def model_file(folder: Path) -> Path | None:
+    """The file with the weights in `folder`: the converted one if there is one."""
+    for name in (CONVERTED, "model.pth"):
+        if (folder / name).is_file():
+            return folder / name
+    return None
+
+
+def open_checkpoint(folder: Path) -> Checkpoint:
+    """Open a folder. Raises EngineUnavailable that says what is missing or wrong, and what to do."""
+    if not folder.is_dir():
+        raise EngineUnavailable(f"There is no folder {folder}.", fix=_IMPORT_AGAIN)
+    source = model_file(folder)
+    missing = [name for name in ("config.json", "vocab.json") if not (folder / name).is_file()]
+    if source is None:
+        missing.append(f"model.pth (or {CONVERTED})")
+    if source is None or missing:
+        raise EngineUnavailable(f"{folder} lacks {', '.join(missing)}.", fix=_IMPORT_AGAIN)
+    settings = _settings(folder / "config.json")
+    converted = source.name == CONVERTED
+    tensors = _converted_tensors(source) if converted else _official_tensors(source)
+    absent = [part for part in _NEEDED if not any(name.startswith(part) for name in tensors)]
+    if absent:
+        raise EngineUnavailable(
+            f"{source} is no XTTS v2 model: it has no tensor under {', '.join(absent)}.", fix=_IMPORT_AGAIN
+        )
+    return Checkpoint(folder, settings, Weights(tensors, source), converted)
+
+
+def convert(folder: Path, target: Path, precision: Literal["fp32", "bf16"] = "bf16") -> Path:
+    """Write an official folder as a converted one, tensor by tensor; the GPT's matrices in `precision`.
+
+    Little memory is needed, and an interrupted conversion leaves no usable-looking file behind.
+    """
+    checkpoint = open_checkpoint(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    for name in ("config.json", "vocab.json"):
+        if target != folder:
+            (target / name).write_bytes((folder / name).read_bytes())
+    partial = target / f".{CONVERTED}.{os.getpid()}"
+    try:
+        _write_safetensors(partial, checkpoint.weights, precision)
+        partial.replace(target / CONVERTED)
+    finally:
+        partial.unlink(missing_ok=True)
+    return target
+
+
+def _settings(path: Path) -> Settings:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        model = config["model_args"]
+        settings = Settings(
+            layers=int(model["gpt_layers"]),
+            channels=int(model["gpt_n_model_channels"]),
+            heads=int(model["gpt_n_heads"]),
+            text_tokens=int(model["gpt_number_text_tokens"]),
+            start_text=int(model["gpt_start_text_token"]),
+            stop_text=int(model["gpt_stop_text_token"]),
+            audio_tokens=int(model["gpt_num_audio_tokens"]),
+            start_audio=int(model["gpt_start_audio_token"]),
+            stop_audio=int(model["gpt_stop_audio_token"]),
+            max_audio=int(model["gpt_max_audio_tokens"]),
+            max_text=int(model["gpt_max_text_tokens"]),
+            temperature=float(config["temperature"]),
+            top_k=int(config["top_k"]),
+            top_p=float(config["top_p"]),
+            repetition_penalty=float(config["repetition_penalty"]),
+            condition_seconds=int(config["gpt_cond_len"]),
+            condition_chunk_seconds=int(config["gpt_cond_chunk_len"]),
+            reference_seconds=int(config["max_ref_len"]),
+            normalize_references=bool(config.get("sound_norm_refs", False)),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EngineUnavailable(
+            f"{path} is no configuration of XTTS v2 ({type(error).__name__}: {error}).", fix=_IMPORT_AGAIN
+        ) from error
+    if not model.get("gpt_use_perceiver_resampler", False):
+        raise EngineUnavailable(
+            f"{path} is of XTTS v1, which has no perceiver.", fix="Use a checkpoint of XTTS v2."
+        )
+    return settings
+
+
+def _official_tensors(path: Path) -> dict[str, Callable[[], Tensor]]:
+    try:
+        loaded = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        state = loaded["model"] if "model" in loaded else loaded
+        items = {str(name).removeprefix("xtts."): tensor for name, tensor in state.items()}
+    except (OSError, RuntimeError, pickle.UnpicklingError, KeyError, AttributeError, TypeError) as error:
+        raise EngineUnavailable(
+            f"{path} is damaged, or holds more than weights ({type(error).__name__}).",
+            fix=f"It is read without running code in it, on purpose. {_IMPORT_AGAIN}",
+        ) from error
+    tensors: dict[str, Callable[[], Tensor]] = {}
+    directions = {match[1]: name for name in items if (match := _DIRECTION.match(name))}
+    for name, tensor in items.items():
+        if not name.startswith(_NEEDED) or name.startswith(_UNNEEDED) or ".torch_spec." in name:
+            continue
+        if match := _FOLDED.match(name):
+            if match[1] in directions:
+                tensors[f"{match[1]}.weight"] = _folding(tensor, items[directions[match[1]]])
+        elif _GPT2_MATRIX.match(name):
+            tensors[name] = tensor.t
+        elif not _DIRECTION.match(name) and tensor.is_floating_point():
+            tensors[name] = _constantly(tensor)
+    return tensors
+
+
+def _constantly(tensor: Tensor) -> Callable[[], Tensor]:
+    return lambda: tensor
+
+
+def _folding(norm: Tensor, direction: Tensor) -> Callable[[], Tensor]:
+    """Weight norm (Salimans and Kingma 2016): `norm` × direction / ‖direction‖, a row of dimension 0 each."""
+
+    def fold() -> Tensor:
+        rows = direction.float().flatten(1)
+        folded = rows * (norm.float().flatten() / rows.norm(dim=1))[:, None]
+        return folded.view(direction.shape)
+
+    return fold
+
+
+def _converted_tensors(path: Path) -> dict[str, Callable[[], Tensor]]:
+    try:
+        file = safetensors.safe_open(path, framework="pt")
+        metadata = file.metadata() or {}
+    except (OSError, safetensors.SafetensorError) as error:
+        raise EngineUnavailable(f"{path} is damaged ({error}).", fix=_IMPORT_AGAIN) from error
+    if metadata.get("format") != FORMAT:
+        raise EngineUnavailable(
+            f"{path} was not written by this version's conversion.", fix="Convert the official folder again."
+        )
+
+    def reading(name: str) -> Callable[[], Tensor]:
+        return lambda: file.get_tensor(name)
+
+    return {name: reading(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+
+
+def _write_safetensors(path: Path, weights: Weights, precision: str) -> None:
+    """The safetensors format: a length, a JSON header, then the tensors' bytes one after the other."""
+    names = sorted(weights.names())
+
+    def stored(name: str) -> Tensor:
+        small = precision == "bf16" and _GPT2_MATRIX.match(name)
+        return weights(name, dtype=torch.bfloat16 if small else torch.float32)
+
+    header: dict[str, Any] = {"__metadata__": {"format": FORMAT, "precision": precision}}
+    offset = 0
+    for name in names:
+        tensor = stored(name)
+        size = tensor.numel() * tensor.element_size()
+        kind = "BF16" if tensor.dtype is torch.bfloat16 else "F32"
+        header[name] = {
+            "dtype": kind,
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, offset + size],
+        }
+        offset += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for name in names:
+            file.write(stored(name).view(torch.uint8).numpy().data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _give_back(tensor: Tensor) -> None:
+    """Drop the pages of a tensor that nobody reads any more; those of a mapped file can be read again.
+
+    Without this, the whole file would count as this process's memory once it was read.
+    """
+    if not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    storage = tensor.untyped_storage()
+    start = -(-storage.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+    end = (storage.data_ptr() + storage.nbytes()) // mmap.PAGESIZE * mmap.PAGESIZE
+    if end > start:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)

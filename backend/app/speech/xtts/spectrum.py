@@ -1,0 +1,63 @@
+"""Resampling and mel spectrograms as torchaudio computes them, in a few lines of PyTorch.
+
+The formulas are torchaudio's documented ones (`functional.resample`, `transforms.MelSpectrogram`);
+the checkpoint was trained on their output, so the details are part of the model.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+Tensor = torch.Tensor
+
+
+def resample(audio: Tensor, rate: int, wanted: int) -> Tensor:
+    """Band-limited by a Hann-windowed sinc, six zero crossings wide, at 0.99 of the lower Nyquist rate.
+
+    (samples,) at `rate` Hz → (samples',) at `wanted` Hz.
+    """
+    if rate == wanted:
+        return audio
+    divisor = math.gcd(rate, wanted)
+    source, target = rate // divisor, wanted // divisor
+    crossings, base = 6, min(source, target) * 0.99
+    width = math.ceil(crossings * source / base)
+    taps = torch.arange(-width, width + source, dtype=torch.float64)[None, :] / source
+    phase = torch.arange(0, -target, -1, dtype=torch.float64)[:, None] / target
+    time = ((phase + taps) * base).clamp(-crossings, crossings)
+    window = torch.cos(time * math.pi / crossings / 2) ** 2
+    kernel = torch.sinc(time) * window * (base / source)  # (target, taps)
+    padded = F.pad(audio, (width, width + source))
+    frames = F.conv1d(padded[None, None], kernel[:, None].to(audio), stride=source)  # (1, target, frames)
+    return frames[0].T.reshape(-1)[: math.ceil(target * audio.shape[0] / source)]
+
+
+def mel_filters(bands: int, n_fft: int, rate: int, f_max: float, slaney: bool) -> Tensor:
+    """Triangles on the HTK mel scale, (n_fft // 2 + 1, bands); `slaney` divides each by its width."""
+    frequencies = torch.linspace(0, rate // 2, n_fft // 2 + 1)
+    top = 2595.0 * math.log10(1.0 + f_max / 700.0)
+    corners = 700.0 * (10.0 ** (torch.linspace(0, top, bands + 2) / 2595.0) - 1.0)
+    widths = corners[1:] - corners[:-1]
+    slopes = corners[None, :] - frequencies[:, None]
+    filters = torch.minimum(-slopes[:, :-2] / widths[:-1], slopes[:, 2:] / widths[1:]).clamp(min=0)
+    return filters * (2.0 / (corners[2:] - corners[:-2])) if slaney else filters
+
+
+def power_mel(audio: Tensor, filters: Tensor, window: Tensor, n_fft: int, hop: int) -> Tensor:
+    """(samples,) → (bands, frames): centred frames of the power spectrum, reflected at the ends."""
+    spectrum = torch.stft(
+        audio,
+        n_fft,
+        hop,
+        window.shape[0],
+        window=window,
+        center=True,
+        pad_mode="reflect",
+        normalized=False,
+        onesided=True,
+        return_complex=True,
+    )
+    return (spectrum.abs().square().T @ filters).T
