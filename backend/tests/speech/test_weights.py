@@ -1,0 +1,310 @@
+"""Weights come over lines that break and disks that fill, and only to whoever accepted the licence."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.speech import weights
+from app.speech.download import ConnectionCut, DiskFull, HubOffline, HubRefused, WeightsError, WrongHash
+from app.speech.releases import XTTS_V2, Release
+from tests.speech.hub import CONTENTS, REPOSITORY, Hub, running_hub, small_release
+
+RELEASE = small_release()
+MODEL = CONTENTS["model.pth"]
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    with running_hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.address + "/")
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
+        for name in ("HF_HUB_CACHE", "HF_HUB_OFFLINE"):
+            monkeypatch.delenv(name, raising=False)
+        yield hub
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "weights"
+
+
+def fetch(root: Path, release: Release = RELEASE, **changes: Any) -> weights.Installed:
+    settings: dict[str, Any] = {"accepted": ["cpml"], "accepted_by": "kim", "sleep": lambda seconds: None}
+    return weights.fetch(release, root, **{**settings, **changes})
+
+
+def contents_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != weights.RECORD}
+
+
+def left_behind(root: Path) -> set[str]:
+    return {path.name for path in root.iterdir()} - {".xtts-v2.lock"}
+
+
+def official_folder(folder: Path, **changes: bytes | None) -> Path:
+    folder.mkdir(parents=True)
+    for name, content in {**CONTENTS, **changes}.items():
+        if content is not None:
+            (folder / name).write_bytes(content)
+    return folder
+
+
+def test_the_published_table_is_whole() -> None:
+    assert {"config.json", "vocab.json", "model.pth", "speakers_xtts.pth"} == {f.name for f in XTTS_V2.files}
+    assert all(len(file.sha256) == 64 and int(file.sha256, 16) for file in XTTS_V2.files)
+    assert 1.8e9 < XTTS_V2.bytes < 2e9
+
+
+def test_fetch_brings_everything_and_records_who_accepted_what(hub: Hub, root: Path) -> None:
+    seen: dict[str, int] = {}
+    there = fetch(root, progress=lambda name, done, size: seen.__setitem__(name, done))
+    assert contents_of(root / "xtts-v2") == CONTENTS
+    assert seen == {name: len(content) for name, content in CONTENTS.items()}
+    assert left_behind(root) == {"xtts-v2"}
+    record = json.loads((root / "xtts-v2" / "moksori.json").read_text("utf-8"))
+    assert record == there.record
+    assert record["license"]["accepted_by"] == "kim"
+    assert record["license"]["accepted_at"].endswith("+00:00")
+    assert record["files"]["model.pth"]["sha256"] == hashlib.sha256(MODEL).hexdigest()
+    assert record["source"] == hub.address
+    assert weights.list_installed(root) == [there]
+    assert there.published
+    assert not there.problems
+
+
+def test_what_is_there_is_not_fetched_again(hub: Hub, root: Path) -> None:
+    fetch(root)
+    hub.asked.clear()
+    assert fetch(root).published
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize("accepted", [[], ["mit"], [""]])
+def test_without_the_licence_nothing_is_asked_for(hub: Hub, root: Path, accepted: list[str]) -> None:
+    with pytest.raises(weights.LicenseNotAccepted) as refusal:
+        fetch(root, accepted=accepted)
+    assert "Coqui Public Model License" in str(refusal.value)
+    assert "--accept-license cpml" in refusal.value.fix
+    assert hub.asked == []
+    assert not root.exists()
+
+
+def test_a_cut_connection_is_resumed_where_it_broke(hub: Hub, root: Path) -> None:
+    hub.cut_after = [300_000, 500_000]
+    waits: list[float] = []
+    assert fetch(root, sleep=waits.append).published
+    assert hub.asked_for("model.pth") == ["", "bytes=300000-", "bytes=800000-"]
+    assert len(waits) == 2
+
+
+def test_a_line_that_stays_cut_is_told_and_the_next_call_goes_on(hub: Hub, root: Path) -> None:
+    hub.cut_after = [300_000] + [0] * 20
+    with pytest.raises(ConnectionCut) as cut:
+        fetch(root)
+    assert cut.value.retry
+    assert weights.list_installed(root) == []
+    hub.cut_after = []
+    hub.asked.clear()
+    assert fetch(root).published
+    assert hub.asked_for("model.pth") == ["bytes=300000-"]
+    assert hub.asked_for("vocab.json") == []
+
+
+def test_a_part_of_another_version_is_not_glued_on(hub: Hub, root: Path) -> None:
+    hub.contents["model.pth"] = b"?" * len(MODEL)
+    hub.cut_after = [300_000] + [0] * 20
+    with pytest.raises(ConnectionCut):
+        fetch(root)
+    hub.contents["model.pth"], hub.etag, hub.cut_after = MODEL, '"two"', []
+    assert fetch(root).published
+
+
+def test_a_damaged_part_is_fetched_anew(hub: Hub, root: Path) -> None:
+    hub.cut_after = [300_000] + [0] * 20
+    with pytest.raises(ConnectionCut):
+        fetch(root)
+    hub.cut_after = []
+    part = root / ".xtts-v2.part" / "model.pth.part"
+    part.write_bytes(b"x" + part.read_bytes()[1:])
+    assert fetch(root).published
+    assert hub.asked_for("model.pth")[-2:] == ["bytes=300000-", ""]
+
+
+def test_a_hub_without_ranges_starts_over(hub: Hub, root: Path) -> None:
+    hub.ranges = False
+    hub.cut_after = [300_000]
+    assert fetch(root).published
+
+
+@pytest.mark.parametrize("content", [b"?" * len(MODEL), MODEL + b"more"])
+def test_a_wrong_file_is_thrown_away(hub: Hub, root: Path, content: bytes) -> None:
+    hub.contents["model.pth"] = content
+    with pytest.raises(WrongHash):
+        fetch(root)
+    assert weights.list_installed(root) == []
+    assert not list(root.glob(".xtts-v2.part/model.pth*"))
+
+
+def test_room_is_looked_for_before_the_first_byte(hub: Hub, root: Path) -> None:
+    with pytest.raises(DiskFull) as full:
+        fetch(root, free_bytes=lambda folder: RELEASE.bytes)
+    assert "MOKSORI_WEIGHTS_DIR" in full.value.fix
+    assert hub.asked == []
+
+
+def test_a_disk_that_fills_on_the_way_is_told(hub: Hub, root: Path) -> None:
+    part = root / ".xtts-v2.part"
+    part.mkdir(parents=True)
+    (part / "model.pth.part").symlink_to("/dev/full")
+    with pytest.raises(DiskFull) as full:
+        fetch(root)
+    assert "goes on" in full.value.fix
+
+
+def test_a_busy_hub_is_asked_again_and_a_refusal_is_not(hub: Hub, root: Path) -> None:
+    hub.statuses = [503, 429, 200]
+    assert fetch(root).published
+    for status in (401, 403, 404):
+        hub.statuses, hub.asked = [status], []
+        with pytest.raises(HubRefused, match=str(status)):
+            fetch(root / "other")
+        assert len(hub.asked) == 1
+
+
+def test_no_hub_at_all(hub: Hub, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://user:secret@127.0.0.1:9")
+    with pytest.raises(HubOffline) as offline:
+        fetch(root)
+    assert "moksori weights import" in offline.value.fix
+    assert "secret" not in str(offline.value)
+
+
+@pytest.mark.parametrize("endpoint", ["hub.example", "ftp://127.0.0.1", "http://h:port"])
+def test_an_endpoint_that_is_no_address(
+    hub: Hub, root: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    with pytest.raises(HubRefused, match="leads nowhere") as refusal:
+        fetch(root)
+    assert "HF_ENDPOINT" in refusal.value.fix
+
+
+def test_one_fetch_at_a_time(hub: Hub, root: Path) -> None:
+    root.mkdir()
+    with (root / ".xtts-v2.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(weights.FetchUnderWay):
+            fetch(root)
+        with pytest.raises(weights.FetchUnderWay):
+            weights.import_folder(
+                RELEASE, official_folder(root / "x"), root, accepted=["cpml"], accepted_by=""
+            )
+    assert fetch(root).published
+
+
+def test_files_of_the_hugging_face_cache_are_used(hub: Hub, root: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "huggingface/hub" / f"models--{REPOSITORY.replace('/', '--')}" / "snapshots"
+    official_folder(cache / "damaged", **{"model.pth": b"?" * len(MODEL), "vocab.json": b"{}"})
+    official_folder(cache / "right", **{"vocab.json": None})
+    assert fetch(root).published
+    assert {name for name, _ in hub.asked} == {"vocab.json"}
+
+
+def test_offline_by_setting(hub: Hub, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(HubOffline, match="HF_HUB_OFFLINE"):
+        fetch(root)
+    assert hub.asked == []
+
+
+def test_one_damaged_file_is_replaced_alone(hub: Hub, root: Path) -> None:
+    there = fetch(root)
+    (there.folder / "vocab.json").write_bytes(b"{}")
+    assert weights.list_installed(root) == []
+    assert weights.look_all(root)[0].problems == ("vocab.json has changed its size",)
+    hub.asked.clear()
+    assert fetch(root).published
+    assert {name for name, _ in hub.asked} == {"vocab.json"}
+    assert contents_of(root / "xtts-v2") == CONTENTS
+
+
+def test_an_end_between_the_renames_loses_nothing(hub: Hub, root: Path) -> None:
+    there = fetch(root)
+    there.folder.rename(root / ".xtts-v2.old")
+    hub.asked.clear()
+    assert fetch(root).published
+    assert hub.asked == []
+    assert left_behind(root) == {"xtts-v2"}
+
+
+def test_import_takes_over_a_folder(hub: Hub, root: Path, tmp_path: Path) -> None:
+    folder = official_folder(tmp_path / "mine")
+    there = weights.import_folder(RELEASE, folder, root, accepted=["CPML"], accepted_by="lee")
+    assert contents_of(there.folder) == CONTENTS == contents_of(folder)
+    assert there.published
+    assert there.accepted_by == "lee"
+    assert hub.asked == []
+
+
+def test_a_fine_tuned_checkpoint_is_welcome_and_spared(hub: Hub, root: Path, tmp_path: Path) -> None:
+    folder = official_folder(tmp_path / "mine", **{"model.pth": b"tuned"})
+    there = weights.import_folder(RELEASE, folder, root, accepted=["cpml"], accepted_by="lee")
+    assert not there.published
+    assert weights.list_installed(root) == [there]
+    with pytest.raises(weights.OtherWeights):
+        fetch(root)
+    assert (there.folder / "model.pth").read_bytes() == b"tuned"
+
+
+def test_a_folder_in_its_place_is_only_recorded(hub: Hub, root: Path) -> None:
+    folder = official_folder(root / "xtts-v2")
+    assert weights.list_installed(root)[0].accepted_by == ""
+    there = weights.import_folder(RELEASE, folder, root, accepted=["cpml"], accepted_by="lee")
+    assert weights.list_installed(root)[0].accepted_by == "lee"
+    assert contents_of(there.folder) == CONTENTS
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"config.json": None}, "config.json is missing"),
+        ({"vocab.json": None, "model.pth": None}, "vocab.json is missing; model.pth is missing"),
+        ({"model.pth": b""}, "model.pth is empty"),
+        ({"config.json": b"[]"}, "not of xtts"),
+        ({"config.json": b'{"model": "vits"}'}, "'vits'"),
+        ({"vocab.json": b"\xff"}, "not JSON"),
+    ],
+)
+def test_a_folder_that_cannot_serve_is_refused(
+    root: Path, tmp_path: Path, changes: dict[str, bytes | None], problem: str
+) -> None:
+    folder = official_folder(tmp_path / "mine", **changes)
+    with pytest.raises(weights.UnusableFolder, match=problem):
+        weights.import_folder(RELEASE, folder, root, accepted=["cpml"], accepted_by="lee")
+    assert not root.exists()
+
+
+def test_import_wants_the_licence_and_room(root: Path, tmp_path: Path) -> None:
+    folder = official_folder(tmp_path / "mine")
+    with pytest.raises(weights.LicenseNotAccepted):
+        weights.import_folder(RELEASE, folder, root, accepted=[], accepted_by="lee")
+    with pytest.raises(DiskFull):
+        weights.import_folder(
+            RELEASE, folder, root, accepted=["cpml"], accepted_by="lee", free_bytes=lambda folder: 1000
+        )
+    with pytest.raises(weights.UnusableFolder, match="no such folder"):
+        weights.import_folder(RELEASE, tmp_path / "none", root, accepted=["cpml"], accepted_by="lee")
+
+
+def test_every_error_says_what_to_do() -> None:
+    assert issubclass(weights.UnknownWeights, WeightsError)
+    with pytest.raises(weights.UnknownWeights) as refusal:
+        weights.release_of("xtts-v3")
+    assert "xtts-v2" in refusal.value.fix
