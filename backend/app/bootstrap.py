@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from app.config import BACKEND, Settings
 from app.deps import Container
 from app.kit.database import Database
 from app.speech.interface import SpeechEngine
-from app.storage.local import LocalStore
-
-FOLDERS = {"samples": "voice_samples", "takes": "audio_files", "models": "voice_models"}
+from app.speech.speaker import Speaker
+from app.storage.local import FOLDERS, LocalStore
+from app.voice_models.state import States
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def xtts_lacks(settings: Settings) -> str | None:
 
     if importlib.util.find_spec("torch") is None:
         return "PyTorch is not installed"
-    if not list_installed(settings.data_dir):
+    if not list_installed(settings.weights):
         return "the XTTS v2 weights are not there"
     return None
 
@@ -83,15 +84,22 @@ def build(settings: Settings) -> Container:
     """The parts of a process. Nothing is loaded, written or connected yet."""
     database = Database(settings.database)
     choice = choose_engine(settings)
+    store = make_store(settings)
     return Container(
-        settings, database, jobs.Jobs(database), make_store(settings), choice.engine, choice.reason
+        settings=settings,
+        database=database,
+        jobs=jobs.Jobs(database, silent_seconds=settings.silent_seconds),
+        store=store,
+        engine=choice.engine,
+        engine_reason=choice.reason,
+        speaker=Speaker(choice.engine),
+        states=States(store),
     )
 
 
 def prepare(settings: Settings) -> str | None:
     """Make folders and tables, and at the first start an administrator, whose password this returns."""
-    for folder in (*FOLDERS.values(), "logs", "data"):
-        (settings.data_dir / folder).mkdir(parents=True, exist_ok=True)
+    prepare_folders(settings)
     migrate(settings)
     database = Database(settings.database)
     try:
@@ -99,6 +107,12 @@ def prepare(settings: Settings) -> str | None:
             return auth.ensure_administrator(session)
     finally:
         database.close()
+
+
+def prepare_folders(settings: Settings) -> None:
+    for folder in (*FOLDERS.values(), "logs", "data"):
+        with suppress(OSError):  # the diagnosis says which folder is missing or read-only, and what to do
+            (settings.data_dir / folder).mkdir(parents=True, exist_ok=True)
 
 
 def migrate(settings: Settings) -> None:

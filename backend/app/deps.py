@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import structlog
 from fastapi import Depends, Request
@@ -13,15 +13,24 @@ from sqlalchemy.orm import Session
 from app.config import Settings
 from app.jobs import Jobs
 from app.kit.database import Database
-from app.speech.interface import SpeechEngine
+from app.speech.interface import SpeechEngine, VoiceState
+from app.speech.speaker import Speaker
 from app.storage.interface import AudioStore
 
 log = structlog.get_logger()
 
 
+class VoiceStates(Protocol):
+    def get(self, state_key: str) -> VoiceState:
+        """The voice state under a key of the store. Raises NotThere, or a VoiceStateError."""
+
+
 @dataclass(frozen=True, slots=True)
 class Container:
-    """The parts of one process, picked in `app.bootstrap`. In the service the engine is never loaded."""
+    """The parts of one process, picked in `app.bootstrap`.
+
+    `engine` and `speaker` are loaded when a worker first needs them; in the service they never are.
+    """
 
     settings: Settings
     database: Database
@@ -29,6 +38,8 @@ class Container:
     store: AudioStore
     engine: SpeechEngine
     engine_reason: str  # why this engine was chosen
+    speaker: Speaker
+    states: VoiceStates
 
 
 def get_container(request: Request) -> Container:
@@ -39,19 +50,9 @@ def get_container(request: Request) -> Container:
 Parts = Annotated[Container, Depends(get_container)]
 
 
-def hand_over(container: Container) -> None:
-    """Give what was just committed to the job engine. Nothing is lost if it fails: a sweep does it again."""
-    try:
-        container.jobs.flush()
-    except Exception as error:
-        log.warning("jobs.flush_failed", error=type(error).__name__)
-
-
 def _writing(container: Parts) -> Iterator[Session]:
     with container.database.session() as session:
         yield session
-    if session.info.pop("jobs_enqueued", False):
-        hand_over(container)
 
 
 def _reading(container: Parts) -> Iterator[Session]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 import anyio.to_thread
 import fastapi_offline
 import structlog
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
@@ -25,9 +26,10 @@ from app.deps import Container, Parts
 from app.jobs.supervisor import Supervisor
 from app.kit import problems
 from app.kit.logging import set_up_logging
-from app.kit.problems import Problem
+from app.kit.problems import Problem, problem
 from app.metrics import observe
 from app.middleware import BodyLimit, OneSpelling, RequestContext
+from app.storage.interface import StorageError, StoreFull
 
 log = structlog.get_logger()
 DESCRIPTION = """From a voice actor's recordings to finished announcements in that voice.
@@ -54,7 +56,11 @@ def readyz(container: Parts) -> dict[str, object]:
     return {"status": "ready", "workers": counts.alive_workers, "engine": container.engine.name}
 
 
-@operations.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
+@operations.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
 def metrics(container: Parts) -> Response:
     """Prometheus metrics: requests, jobs by queue and state, workers."""
     observe(container)
@@ -81,7 +87,6 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
     finally:
         for supervisor in supervisors:
             await anyio.to_thread.run_sync(supervisor.stop)
-        container.jobs.close()
         container.database.close()
         log.info("service.stopped")
 
@@ -111,6 +116,8 @@ def create_app(settings: Settings | None = None, container: Container | None = N
     )
     app.state.container = container or bootstrap.build(settings)
     problems.install(app)
+    app.add_exception_handler(StorageError, _storage_error)
+    app.add_exception_handler(OSError, _os_error)
     app.include_router(operations)
     app.include_router(api)
     _offline_pages(app)
@@ -119,6 +126,26 @@ def create_app(settings: Settings | None = None, container: Container | None = N
     app.add_middleware(OneSpelling)
     app.add_middleware(RequestContext)
     return app
+
+
+def _storage_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, StorageError)
+    log.error("storage.failed", code=error.code)
+    status = 507 if isinstance(error, StoreFull) else 503
+    return problem(status, error.code, "The audio store cannot take or give this", f"{error} {error.fix}")
+
+
+def _os_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OSError)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        log.error("storage.failed", code="storage_full")
+        return problem(
+            507, "storage_full", "The disk is full", "Free some space and try again; nothing was kept."
+        )
+    log.error("http.failed", path=request.url.path, error=type(error).__name__, exc_info=error)
+    return problem(
+        503, "machine_trouble", "The machine refused", "A file or folder cannot be used; see the diagnosis."
+    )
 
 
 def _offline_pages(app: FastAPI) -> None:

@@ -81,7 +81,7 @@ def take_stock(container: Container, session: Session) -> Inventory:
 def lost_generations(container: Container, session: Session) -> list[Generation]:
     """Generations without an end whose job has one, or is gone."""
     rows = list(session.scalars(select(Generation).where(Generation.outcome.is_(None))))
-    jobs = container.jobs.states([row.id for row in rows])
+    jobs = container.jobs.states([row.id for row in rows], session)
     return [row for row in rows if generation.status_of(row, jobs.get(row.id))[0] in ("failed", "cancelled")]
 
 
@@ -164,5 +164,5 @@ def findings(container: Container, session: Session, stock: Inventory) -> list[F
 
 def unmeasured_for_long(container: Container, session: Session) -> list[str]:
     """Unmeasured samples, unless measurements are under way anyhow."""
-    queued, running = container.jobs.counts().queues.get("measure", (0, 0))
+    queued, running = container.jobs.counts(session).queues.get("measure", (0, 0))
     return [] if queued or running else unmeasured(session)

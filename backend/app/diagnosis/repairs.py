@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from app.deps import Container, forget_files, hand_over
+from app.deps import Container, forget_files
 from app.diagnosis import data, machine
 from app.diagnosis.schemas import FixOut, Repair
 from app.diagnosis.service import diagnose
@@ -34,9 +34,11 @@ def fix(container: Container, *, dry_run: bool = False) -> FixOut:
         what = finding.what if dry_run else f"{finding.what} Put right: {done}."
         fixed.append(Repair(code=code, what=what, done=not dry_run, subjects=finding.subjects))
         if not dry_run:
-            log.info("voice_model.repaired" if code == "training_lost" else "diagnosis.repaired", code=code, count=done)
-    if not dry_run:
-        hand_over(container)
+            log.info(
+                "voice_model.repaired" if code == "training_lost" else "diagnosis.repaired",
+                code=code,
+                count=done,
+            )
     after = before if dry_run else diagnose(container).diagnosis.findings
     left = [each for each in after if not (dry_run and each.code in fixable) and each.severity != "info"]
     return FixOut(dry_run=dry_run, fixed=fixed, left=left)
@@ -58,7 +60,7 @@ def _settle_trainings(container: Container) -> int:
 def _settle_generations(container: Container) -> int:
     with container.database.session() as session:
         lost = data.lost_generations(container, session)
-        jobs = container.jobs.states([row.id for row in lost])
+        jobs = container.jobs.states([row.id for row in lost], session)
         for row in lost:
             status, failure = generation.status_of(row, jobs.get(row.id))
             row.outcome, row.ended_at = status, now()

@@ -8,7 +8,6 @@ from typing import Any, Literal
 from app.deps import Container
 from app.diagnosis import data, machine
 from app.diagnosis.schemas import Diagnosis, DiagnosisOut, Finding
-from app.speech.coqui import CoquiEngine
 from app.speech.interface import EngineStatus
 
 Mode = Literal["real", "builtin", "mock"]
@@ -70,17 +69,24 @@ def _engine_findings(chosen: EngineStatus, mode: Mode) -> list[Finding]:
     if not chosen.available:
         findings.append(
             Finding(
-                code="engine_unavailable", severity="error", fixable=False, subjects=[chosen.engine],
+                code="engine_unavailable",
+                severity="error",
+                fixable=False,
+                subjects=[chosen.engine],
                 what=f"The engine {chosen.engine} cannot run: {chosen.detail}",
-                effect="Nothing can be trained or generated.", fix=chosen.fix,
+                effect="Nothing can be trained or generated.",
+                fix=chosen.fix,
             )  # fmt: skip
         )
     if mode == "mock":
         findings.append(
             Finding(
-                code="mock_engine", severity="warning", fixable=False,
+                code="mock_engine",
+                severity="warning",
+                fixable=False,
                 what="The mock engine is set: it makes sine waves, and its scores are simulated.",
-                effect="No take is speech.", fix="Set MOKSORI_ENGINE=auto.",
+                effect="No take is speech.",
+                fix="Set MOKSORI_ENGINE=auto.",
             )  # fmt: skip
         )
     return findings
@@ -97,7 +103,10 @@ def _jobs(container: Container) -> tuple[dict[str, Any], list[Finding]]:
     if counts.alive_workers == 0:
         findings.append(
             Finding(
-                code="no_worker", severity="error", fixable=False, what="No worker is alive.",
+                code="no_worker",
+                severity="error",
+                fixable=False,
+                what="No worker is alive.",
                 effect="Samples are not measured, nothing is trained or generated; all of it waits.",
                 fix="Start the service with `moksori serve`, or a worker with `moksori worker`.",
             )  # fmt: skip
@@ -105,9 +114,12 @@ def _jobs(container: Container) -> tuple[dict[str, Any], list[Finding]]:
     if counts.dead_workers:
         findings.append(
             Finding(
-                code="dead_worker", severity="info", fixable=False,
+                code="dead_worker",
+                severity="info",
+                fixable=False,
                 what=f"{counts.dead_workers} workers fell silent.",
-                effect="Their work is taken over within a minute.", fix="Nothing: others take it over.",
+                effect="Their work is taken over within a minute.",
+                fix="Nothing: others take it over.",
             )  # fmt: skip
         )
     return facts, findings

@@ -33,7 +33,8 @@ def start(container: Container, session: Session, body: BatchIn) -> BatchStarted
     not_ready = {id for id, model in models.items() if model.state_key is None}
     if not_ready:
         raise service.VoiceNotReady(
-            "Train these voice models first: " + ", ".join(sorted(not_ready)[:10]), voice_model_ids=sorted(not_ready)
+            "Train these voice models first: " + ", ".join(sorted(not_ready)[:10]),
+            voice_model_ids=sorted(not_ready),
         )
     batch = Batch(id=new_id(), force_regenerate=body.force_regenerate, items=[])
     session.add(batch)
@@ -47,16 +48,12 @@ def start(container: Container, session: Session, body: BatchIn) -> BatchStarted
         model, take = models[script.voice_model_id], takes.get(script.current_take_id or "")
         reading = service.read(container, script)
         if not body.force_regenerate and _still_good(container, script, model, reading, take):
-            items.append(
-                BatchItem(script_id=script_id, status="unchanged", take_id=script.current_take_id)
-            )
+            items.append(BatchItem(script_id=script_id, status="unchanged", take_id=script.current_take_id))
             continue
         generation = service.request(container, session, script, model, reading, batch_id=batch.id)
         unclear = [] if container.settings.best_effort else service.unclear_outs(reading)
         items.append(
-            BatchItem(
-                script_id=script_id, status="accepted", generation_id=generation.id, unclear=unclear
-            )
+            BatchItem(script_id=script_id, status="accepted", generation_id=generation.id, unclear=unclear)
         )
     batch.items = [[item.script_id, item.status] for item in items]
     counts = _count(items)
@@ -101,7 +98,7 @@ def view(container: Container, session: Session, batch_id: str) -> BatchOut:
             Generation.id, Generation.script_id, Generation.outcome, Generation.failure, Generation.ended_at
         ).where(Generation.batch_id == batch_id)
     ).all()
-    jobs = container.jobs.states([row.id for row in rows if row.outcome is None])
+    jobs = container.jobs.states([row.id for row in rows if row.outcome is None], session)
     counts: dict[str, int] = defaultdict(int)
     failures: dict[str, list[tuple[str, FailureOut]]] = defaultdict(list)
     ended: list[datetime] = []
@@ -161,6 +158,6 @@ def cancel(container: Container, session: Session, batch_id: str) -> Batch:
             .where(Generation.batch_id == batch_id, Generation.outcome.is_(None))
             .values(outcome="cancelled", ended_at=moment)
         )
-        session.info["cancel_jobs"] = open_rows
+        container.jobs.cancel(open_rows, session)
     log.info("tts.batch_cancelled", batch=batch_id, stopped=len(open_rows))
     return batch

@@ -130,7 +130,7 @@ def status_of(generation: Generation, job: JobState | None) -> tuple[GenerationS
 
 def outs(container: Container, session: Session, rows: Sequence[Generation]) -> list[GenerationOut]:
     open_ids = [row.id for row in rows if row.outcome is None]
-    jobs = container.jobs.states(open_ids) if open_ids else {}
+    jobs = container.jobs.states(open_ids, session) if open_ids else {}
     take_ids = [row.take_id for row in rows if row.take_id]
     takes = {take.id: take for take in session.scalars(select(Take).where(Take.id.in_(take_ids)))}
     answers = []

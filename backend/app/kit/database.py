@@ -44,8 +44,11 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 def wal_is_safe(version: tuple[int, int, int] = sqlite3.sqlite_version_info) -> bool:
     """Whether this SQLite has the WAL-reset fix (3.51.3; backported to 3.50.7 and 3.44.6)."""
-    return version >= (3, 51, 3) or version[:2] == (3, 50) and version[2] >= 7 or (
-        version[:2] == (3, 44) and version[2] >= 6
+    return (
+        version >= (3, 51, 3)
+        or (version[:2] == (3, 50)
+        and version[2] >= 7)
+        or (version[:2] == (3, 44) and version[2] >= 6)
     )
 
 

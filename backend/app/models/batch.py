@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped
 
 from app.kit.database import Base
 from app.models.columns import Created, Documents, Id, Moment

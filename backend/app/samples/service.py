@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.audio.decode import DecodeError, check_upload
-from app.deps import Container, forget_files, hand_over
+from app.deps import Container, forget_files
 from app.kit.errors import Invalid
 from app.kit.ids import is_id, new_id
 from app.models import Sample
@@ -106,15 +106,13 @@ def add(
             session.add(sample)
             session.flush()
             request_measurement(container, session, sample.id)
-    except BaseException as error:
+    except IntegrityError:  # the same bytes came in twice at once, and the other was faster
         forget_files(container.store, BUCKET, [sample.original_key, sample.wav_key])
-        if not isinstance(error, IntegrityError):
-            raise
-        with container.database.reading() as session:  # the same bytes came in twice at once
+        with container.database.reading() as session:
             if other := _same(session, actor_id, received.sha256):
                 return other, False
         raise
-    hand_over(container)
+    # Whatever else goes wrong, the files stay for the sweep: a commit whose answer was lost may have happened.
     log.info("voice_sample.added", sample=sample.id, voice_actor=actor_id, seconds=round(sample.seconds, 2))
     return sample, True
 
@@ -126,9 +124,7 @@ def request_measurement(container: Container, session: Session, sample_id: str) 
 
 
 def _same(session: Session, actor_id: str, sha256: str) -> Sample | None:
-    return session.scalar(
-        select(Sample).where(Sample.voice_actor_id == actor_id, Sample.sha256 == sha256)
-    )
+    return session.scalar(select(Sample).where(Sample.voice_actor_id == actor_id, Sample.sha256 == sha256))
 
 
 def _store(store: AudioStore, sample: Sample, original: Path, wav: Path) -> None:
@@ -169,7 +165,6 @@ def _restored(container: Container, sample_id: str, stored: Sample, text: str) -
             sample.text_content = text
         request_measurement(container, session, sample.id)
     forget_files(container.store, BUCKET, old)
-    hand_over(container)
     log.info("voice_sample.restored", sample=sample_id)
     return sample
 
@@ -208,5 +203,7 @@ def open_audio(store: AudioStore, sample: Sample, original: bool) -> tuple[Binar
 
 def checked_text(text: str, limit: int) -> str:
     if len(text) > limit:
-        raise Invalid(f"`text_content` has {len(text)} characters; {limit} is the most.", field="text_content")
+        raise Invalid(
+            f"`text_content` has {len(text)} characters; {limit} is the most.", field="text_content"
+        )
     return text.strip()

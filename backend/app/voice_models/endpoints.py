@@ -7,7 +7,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Query, Response
 
 from app.auth.access import Producer, Viewer
 from app.auth.idempotency import Once
-from app.deps import Container, Parts, Reading, Writing, forget_files, hand_over
+from app.deps import Container, Parts, Reading, Writing, forget_files
 from app.kit.paging import Page, PageQuery, page
 from app.kit.problems import documented
 from app.kit.schemas import Text
@@ -30,7 +30,7 @@ LOOK_SECONDS = 0.05
 @router.post("", status_code=201, responses=documented(404, 409))
 def create_voice_model(body: VoiceModelIn, once: Once, session: Writing, container: Parts) -> VoiceModelOut:
     return once(
-        body, lambda: service.outs(container, [service.create(session, body)])[0], VoiceModelOut
+        body, lambda: service.outs(container, session, [service.create(session, body)])[0], VoiceModelOut
     )
 
 
@@ -43,12 +43,12 @@ def list_voice_models(
     voice_actor_id: Annotated[Text, Query(max_length=100)] = "",
 ) -> Page[VoiceModelOut]:
     rows, cursor = page(session, service.found(voice_actor_id), VoiceModel.id, paging)
-    return Page(items=service.outs(container, rows), next_cursor=cursor)
+    return Page(items=service.outs(container, session, rows), next_cursor=cursor)
 
 
 @router.get("/{model_id}", responses=documented(404))
 def get_voice_model(model_id: str, _: Viewer, session: Reading, container: Parts) -> VoiceModelOut:
-    return service.outs(container, [service.get(session, model_id)])[0]
+    return service.outs(container, session, [service.get(session, model_id)])[0]
 
 
 @router.put("/{model_id}", responses=documented(404, 409))
@@ -62,7 +62,7 @@ def change_voice_model(
     if body.status == "ready":
         model = service.reset(container, session, model_id)
     session.flush()
-    return service.outs(container, [model])[0]
+    return service.outs(container, session, [model])[0]
 
 
 @router.delete("/{model_id}", status_code=204, responses=documented(404, 409))
@@ -94,7 +94,6 @@ def debug_train(model_id: str, _: Producer, container: Parts, response: Response
     started = time.monotonic()
     with container.database.session() as session:
         run_id = service.train(container, session, model_id, interactive=True).id
-    hand_over(container)
     deadline = started + container.settings.debug_train_seconds
     while not _is_over(container, run_id) and time.monotonic() < deadline:
         time.sleep(LOOK_SECONDS)
@@ -115,7 +114,7 @@ def _is_over(container: Container, run_id: str) -> bool:
 
 def _report(container: Container, model_id: str, run_id: str, seconds: float) -> DebugTrainOut:
     with container.database.reading() as session:
-        model = service.outs(container, [service.get(session, model_id)])[0]
+        model = service.outs(container, session, [service.get(session, model_id)])[0]
         run = session.get(TrainingRun, run_id)
         steps = [StepOut.model_validate(step) for step in (run.steps if run else [])]
     return DebugTrainOut(

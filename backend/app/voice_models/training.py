@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import soundfile
 
 from app.audio.measure import ModelQuality, SampleReport, TakeReport, measure_take, score_model
+from app.audio.rules import Reason
 from app.deps import Container
 from app.models import Sample, TrainingRun
+from app.samples.recordings import read_recording
 from app.speech.interface import Clip, Recording, SpeechError, Utterance, VoiceState
 from app.speech.speaker import Speaker
 from app.storage.interface import StorageError
@@ -69,19 +70,19 @@ class StepLog:
 
 def read_recordings(container: Container, samples: Sequence[Sample]) -> tuple[list[Recording], list[str]]:
     """The samples' audio, as much as is of use, and the ids of those whose file is gone or broken."""
-    recordings, missing, seconds = [], [], 0.0
+    recordings: list[Recording] = []
+    missing: list[str] = []
+    left = MOST_SECONDS
     for sample in samples:
-        if seconds >= MOST_SECONDS:
+        if left <= 0:
             break
         try:
-            with container.store.open("samples", sample.wav_key) as file:
-                audio, rate = soundfile.read(file, dtype="float32")
+            recording = read_recording(container.store, sample, left)
         except (StorageError, soundfile.LibsndfileError):
             missing.append(sample.id)
             continue
-        audio = audio[: int((MOST_SECONDS - seconds) * rate)]
-        seconds += len(audio) / rate
-        recordings.append(Recording(np.ascontiguousarray(audio), rate, sample.text_content))
+        left -= len(recording.audio) / recording.sample_rate
+        recordings.append(recording)
     return recordings, missing
 
 
@@ -90,6 +91,12 @@ def usable(samples: Sequence[Sample]) -> list[Sample]:
     rank = {"good": 0, "usable": 1}
     chosen = [sample for sample in samples if sample.verdict in rank]
     return sorted(chosen, key=lambda sample: (rank[sample.verdict or ""], sample.id))
+
+
+def report_of(sample: Sample) -> SampleReport:
+    """A sample's stored measurement; one that was chosen has been measured."""
+    stored = dict(sample.report or {})
+    return SampleReport(**stored | {"reasons": tuple(Reason(**each) for each in stored["reasons"])})
 
 
 def gather(container: Container, samples: Sequence[Sample], figures: dict[str, Any]) -> list[Recording]:
