@@ -14,7 +14,7 @@ from app.text.reading import Reading, Span, Unclear
 LOOK_BACK = 24  # characters before a number that may say what it is
 
 WEEKDAY_RANGE = r"(?<![가-힣])[월화수목금토일]\s?[~\-]\s?[월화수목금토일](?![가-힣])"
-INTERESTING = re.compile(rf"[^가-힣ㄱ-ㅎ .,?!\n]|{WEEKDAY_RANGE}|{particles.BOTH.pattern}|ㄱ|[ㄴ-ㅎ]| {{2,}}")
+INTERESTING = re.compile(rf"[^가-힣ㄱ-ㅎ .,?!\n]|{WEEKDAY_RANGE}|{particles.BOTH.pattern}|[ㄱ-ㅎ]| {{2,}}|\.(?=[A-Za-z]{{3,4}}(?![A-Za-z0-9]))")
 DIGIT, LATIN, OTHER = "digit", "latin", "other"
 
 

@@ -124,7 +124,7 @@ def cue() -> re.Pattern[str]:
     words = sorted((row[0] for row in rows("cues.tsv")), key=len, reverse=True)
     return re.compile(
         rf"(?:{'|'.join(map(re.escape, words))})"
-        r"(?:는|은|가|이|를|을|에|로|으로|의)?[ :=\[('\"]{0,4}(?:(?:끝|뒤|앞|마지막) ?)?$"
+        r"(?:는|은|가|이|를|을|에|로|으로|의)?[ :=#*\[('\"]{0,4}(?:(?:끝|뒤|앞|마지막) ?)?$"
     )
 
 

@@ -18,7 +18,7 @@ _FULL = re.compile(
 )
 _AMERICAN = re.compile(rf"{_MONTH}/{_DAY}/((?:19|20)[0-9]{{2}})(?![0-9])")
 _EUROPEAN = re.compile(rf"{_DAY}/{_MONTH}/((?:19|20)[0-9]{{2}})(?![0-9])")
-_MONTHLY = re.compile(r"((?:19|20)[0-9]{2}) ?[./-] ?(1[0-2]|0[1-9])(?![0-9./-])\.?")
+_MONTHLY = re.compile(r"((?:19|20)[0-9]{2}) ?(?:/|-|\. ?)(1[0-2]|0[1-9])(?:\.(?! ?[0-9])|(?![0-9./-]))")
 _PARENTHESISED = re.compile(r" ?\(([월화수목금토일])(?:요일)?(?:, ?공휴일)?\)")
 _WEEKDAY = re.compile(r" ?\(([월화수목금토일])\)")
 _WEEKDAYS = re.compile(r" ?\(([월화수목금토일])([~,·/ ]{1,2}[월화수목금토일]){1,6}\)")
@@ -162,7 +162,7 @@ def month_and_day(cursor: Cursor) -> Hit | None:
     if match[2] == "/" and not certain:
         fraction = re.search(r"(?:의|중|가운데) ?$", cursor.before(6))
         sure = _DATE_AFTER.match(text, end) or _DATE_BEFORE.search(cursor.before())
-        certain = not fraction and bool(sure or int(match[3]) > 12 and not re.match(r"[가-힣a-zA-Z%]", text[end : end + 1]))
+        certain = not fraction and bool(sure or (int(match[3]) > 12 or int(match[1]) >= int(match[3])) and not re.match(r"[가-힣a-zA-Z%]", text[end : end + 1]))
         if sign and sign.group().strip() == "~" and _partial(text, sign.end()):
             certain = not fraction
     elif match[2] == "." and not certain:

@@ -13,6 +13,7 @@ TIME = re.compile(_TIME + r"(?: ?([AaPp])\.?[Mm]\.?(?![A-Za-z]))?")
 _HALF = re.compile(r"(?P<half>오전|오후|낮|밤|새벽|아침|저녁|정오|자정)? ?")
 _SEP = re.compile(r" ?[~-] ?")
 _RATIO = re.compile(r"(?:비율|비|경쟁률|스코어|점수|화면비|세트|경기|대결|승부|화면|전반|후반)(?:은|는|이|가|에서)? ?$")
+_MIXED = re.compile(r"(?:으로|로|의)? ?(?:비율|섞|희석|혼합|배합|타서|나누|나눠|비로)")
 _ENDS = re.compile(r" ?(?:까지|사이)")
 _MOMENT = re.compile(ISO + r"(?:T| )" + _TIME + r"(?:Z|\+09:?00)?")
 _HOUR_RANGE = re.compile(r"([0-9]{1,2})(?:시)? ?~ ?([0-9]{1,2})시(?!간|[가-힣]리즈|스템)")
@@ -20,7 +21,7 @@ _HOUR_RANGE = re.compile(r"([0-9]{1,2})(?:시)? ?~ ?([0-9]{1,2})시(?!간|[가-�
 
 def spoken_time(hour: int, minute: int, second: str | None = None, half: str = "") -> str:
     """A time of day; hours to 12 are native, later and zero ones Sino-Korean."""
-    if half in ("오후", "저녁", "밤") and 12 < hour <= 23:
+    if half == "오후" and 12 < hour <= 23:
         hour -= 12
     parts = [f"{numbers.native(hour) if 1 <= hour <= 12 else numbers.sino(hour)} 시"]
     if minute:
@@ -50,7 +51,7 @@ def time(cursor: Cursor) -> Hit | None:
     if hours and int(hours[1]) <= 24 and int(hours[2]) <= 24:
         return _between(cursor, hours.end(), spoken_time(int(hours[1]), 0), spoken_time(int(hours[2]), 0))
     match = cursor.match(TIME)
-    if not match or _RATIO.search(cursor.before()):
+    if not match or _RATIO.search(cursor.before()) or _MIXED.match(text, match.end()):
         return _clock_with_half(cursor)
     half = _half_before(cursor.before())
     english = _english_half(match)

@@ -26,6 +26,17 @@ _NAMED = {"com": "컴", "net": "넷", "org": "오알지", "co": "시오", "kr": 
           "gmail": "지메일", "naver": "네이버", "daum": "다음", "hanmail": "한메일", "kakao": "카카오", "nate": "네이트", "google": "구글"}  # fmt: skip
 
 
+def _compound(piece: str) -> str | None:
+    """A listed word, or two of them: samsungcard."""
+    listed = words()[1]
+    if piece in listed:
+        return listed[piece]
+    for cut in range(len(piece) - 3, 2, -1):
+        if piece[:cut] in listed and piece[cut:] in listed:
+            return listed[piece[:cut]] + listed[piece[cut:]]
+    return None
+
+
 def spell(written: str) -> str:
     """An address, sign by sign."""
     letters = pairs("letters.tsv").forms
@@ -36,7 +47,7 @@ def spell(written: str) -> str:
         elif piece.isascii() and piece.isalpha():
             name = _NAMED.get(piece.lower())
             if name is None and len(piece) > 3:
-                name = words()[1].get(piece.lower())
+                name = _compound(piece.lower())
             parts.append(name or "".join(letters[letter.upper()] for letter in piece))
         elif piece in _SIGNS:
             parts.append(_SIGNS[piece])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from app.text import numbers
-from app.text.rules.amounts import amount
+from app.text import numbers, particles
+from app.text.rules.calendar import MONTHS
 from app.text.scan import Cursor, Hit
 from app.text.tables import counters, units
 
@@ -15,6 +15,7 @@ _FRACTION = re.compile(r"(√?)([0-9]{1,6}) ?/ ?(√?)([0-9]{1,6})(?![0-9/])")
 _MIXED = re.compile(r"([0-9]{1,4})(?:과|와) ?(√?)([0-9]{1,4})/(√?)([0-9]{1,4})(?![0-9/])")
 _PARTS = re.compile(r"([0-9]{1,5}) ?분의 ?([0-9]{1,5})")
 _IP = re.compile(r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9.])")
+_MONTHS = re.compile(r"[0-9]{1,2}(?:[·,] ?[0-9]{1,2}){1,5}월(?!드)")
 _QUARTER = re.compile(r"([1-4])/4 ?분기")
 _TIMES = re.compile(r"([0-9]{1,5}(?:\.[0-9]+)?) ?[xX*×] ?([0-9]{1,5}(?:\.[0-9]+)?)(?: ?[xX*×] ?([0-9]{1,5}(?:\.[0-9]+)?))?(?![0-9])")
 
@@ -42,8 +43,9 @@ def fraction(cursor: Cursor) -> Hit | None:
     match = cursor.match(_MIXED)
     if match:
         lower = f"{'루트 ' if match[4] else ''}{numbers.sino(match[5])}분의 {'루트 ' if match[2] else ''}{numbers.sino(match[3])}"
-        joint = "과" if match[1][-1] in "13678 0"  and match[1][-1] != " " else "와"
-        return Hit(match.end(), f"{numbers.sino(match[1])}{joint} {lower}", "number_expr", "fraction")
+        joint = particles.choose(("과", "와"), numbers.sino(match[1]))
+        end, tail = _unit(cursor.text, match.end())
+        return Hit(end, f"{numbers.sino(match[1])}{joint} {lower}{tail}", "number_expr", "fraction")
     match = cursor.match(_PARTS)
     if match and not re.match(r"[0-9]*(?:초|분|시|명|개|건)", cursor.text[match.end() : match.end() + 3]):
         return Hit(match.end(), f"{numbers.sino(match[1])}분의 {numbers.sino(match[2])}", "number_expr", "fraction")
@@ -55,6 +57,10 @@ def fraction(cursor: Cursor) -> Hit | None:
         return None
     text, end = cursor.text, match.end()
     follows = text[end : end + 1]
+    counter = counters()[1].get(counters()[0].longest(text, end) or "")
+    if counter and counter.limit and int(match[2]) < int(match[4]) and not _particle(text, end):
+        spoken = f"{numbers.sino(match[4])}분의 {numbers.sino(match[2])} {counter.form}"
+        return Hit(end + len(counter.form), spoken, "number_expr", "fraction")
     if re.match(r"[가-힣]", follows) and not _particle(text, end) and not units()[0].longest(text, end):
         if text.startswith(("페이지", "쪽", "장", "단계", "회", "차", "호", "층", "동"), end):
             return Hit(end, f"{numbers.sino(match[2])}, {numbers.sino(match[4])}", "number_expr", "slash")
@@ -63,9 +69,16 @@ def fraction(cursor: Cursor) -> Hit | None:
     if int(match[2]) > 31 and int(match[4]) > 31 and not match[1] and not match[3]:
         return Hit(end, f"{numbers.sino(match[2])}, {numbers.sino(match[4])}", "number_expr", "slash")
     spoken = f"{'루트 ' if match[3] else ''}{numbers.sino(match[4])}분의 {'루트 ' if match[1] else ''}{numbers.sino(match[2])}"
+    end, tail = _unit(text, end)
+    return Hit(end, spoken + tail, "number_expr", "fraction")
+
+
+def _unit(text: str, end: int) -> tuple[int, str]:
     unit = units()[0].longest(text, end)
-    tail = f" {units()[1][unit]}" if unit and "#" not in units()[1][unit] and not text[end + len(unit) : end + len(unit) + 1].isalpha() else ""
-    return Hit(end + (len(unit) if unit and tail else 0), spoken + tail, "number_expr", "fraction")
+    follows = text[end + len(unit or "") : end + len(unit or "") + 1]
+    if not unit or "#" in units()[1][unit] or (follows.isascii() and follows.isalpha()):
+        return end, ""
+    return end + len(unit), f" {units()[1][unit]}"
 
 
 def _particle(text: str, end: int) -> bool:
@@ -80,10 +93,13 @@ def special_number(cursor: Cursor) -> Hit | None:
         return Hit(match.end(), spoken, "electronic", "ip")
     match = cursor.match(_TIMES)
     if match and re.search(r"[xX×]", match.group()):
-        found = amount(cursor.text, cursor.position)
-        if found:
-            spoken = " 곱하기 ".join(_plain(group) for group in match.groups() if group)
-            return Hit(match.end(), spoken, "number_expr", "times")
+        groups = [group for group in match.groups() if group]
+        spoken = "".join(f"{_plain(group)} 곱하기 " for group in groups[:-1])
+        return Hit(match.end() - len(groups[-1]), spoken, "number_expr", "times")
+    match = cursor.match(_MONTHS)
+    if match and all(1 <= int(month) <= 12 for month in re.findall("[0-9]+", match.group())):
+        spoken = ", ".join(MONTHS[int(month)] for month in re.findall("[0-9]+", match.group()))
+        return Hit(match.end(), spoken, "date", "months")
     dotted = re.compile(r"([0-9]{1,2})·([0-9]{1,2})(?= ?(?:운동|사건|혁명|항쟁|전쟁|사태|민주화|군사|만세|의거|참사|테러|선언|합의))").match(
         cursor.text, cursor.position
     )

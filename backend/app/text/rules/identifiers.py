@@ -46,6 +46,9 @@ def announced(cursor: Cursor) -> Hit | None:
         if len(written) < 3:
             return None
         follows = measure(text, found, cursor.before()) if found else None
+        sure = written[0] == "0" or len(written) > 4
+        if follows and sure and (written[0] == "0" or follows.counter and follows.counter.form in ("도", "대", "길")):
+            follows = None
         if follows and not (text.startswith("번", end) and len(written) > 2):
             return None
         if re.match(r"[가-힣]", text[end : end + 1]) and text.startswith(("개", "명", "원", "만", "천", "억"), end):

@@ -24,7 +24,7 @@ def known(written: str) -> str | None:
     exact, lower = words()
     if written in exact.forms:
         return exact.forms[written]
-    if written.isupper() and len(written) <= 3:
+    if written.isupper() and len(written) <= 2:
         spoken = lower.get(written.lower())
         return spoken if spoken and written.lower() not in exact.forms and written.capitalize() not in exact.forms else None
     return lower.get(written.lower())

@@ -18,9 +18,7 @@ _DOMESTIC = re.compile(
     rf"|([2-9][0-9]{{2,3}})-([0-9]{{4}})(?![0-9]|-[0-9])"
 )
 _JOINED = re.compile(r"(01[016789]|02|0[3-6][1-5]|070|080|050[0-9])([0-9]{3,4})([0-9]{4})(?![0-9])")
-_SHORT = re.compile(
-    r"(1(?:0[1-9]|1[0-9]|2[0-9]|3[0-9]|4[1-4]|8[0-9]|[35][3-9][0-9]{2}|[68][0-9]{2}[0-9]|5[0-9]{2}))(?![0-9.,:/~-])"
-)
+_SHORT = re.compile(r"(1[0-9]{2,3})(?![0-9:/~-]|[.,][0-9])")
 _SPECIAL = frozenset(
     "100 101 105 106 107 108 109 110 111 112 113 114 115 116 117 118 119 120 121 122 123 125 126 127 128 129 131 132 "
     "134 141 182 188 1301 1303 1330 1331 1332 1333 1335 1336 1337 1338 1339 1341 1345 1350 1355 1357 1365 1366 1369 "
@@ -73,9 +71,9 @@ def special(cursor: Cursor) -> Hit | None:
         return None
     text, end = cursor.text, match.end()
     before = cursor.before()
-    always = match[1] in ("112", "114", "119")
+    always = match[1] in ("112", "114", "119", "182") or len(match[1]) == 4 and text.startswith(("번", "로 ", "으로 "), end)
     if not (_CALL_BEFORE.search(before) or _CALL_AFTER.match(text, end)) and not (
-        always and re.match(r"(?:번|로|에|은|는|를|을|이|가|와|과| |,|\.|$|[)\]])", text[end : end + 1])
+        always and re.match(r"(?:번|로|에|은|는|를|을|이|가|와|과|나|입| |,|\.|$|[)\]])", text[end : end + 1])
     ):
         return None
     if re.match(r" ?(?:원|명|개|호|건|일|%|점|동|회|층|년|미터|킬로|세대|km|kg|cm|m(?![a-z])|분(?!간|실))", text[end : end + 3]):

@@ -38,6 +38,10 @@ def measure(text: str, found: Amount, before: str) -> Measure | None:
     unit = units()[0].longest(text, at)
     if unit and (not _LATIN_NEXT.match(text, at + len(unit)) or not unit[-1].isascii() or not unit[-1].isalpha()):
         spoken_unit = units()[1][unit]
+        if unit == "p" and found.value in (144, 240, 360, 480, 540, 720, 1080, 1440, 2160):
+            spoken_unit = "피"
+        if unit == "A" and not space and re.search(r"차단기|전류|용량|퓨즈|콘센트|정격|충전|누전", before):
+            return Measure(at + 1, spoken_unit)
         if not (space and len(unit) == 1 and unit.isalpha()) and not (unit == "A" or (unit in ("F", "B", "D", "Q", "R", "U") and space)):
             return _rated(text, Measure(at + len(unit), spoken_unit))
     code = currencies()[0].longest(text, at)
@@ -180,6 +184,8 @@ def _range(cursor: Cursor, first: Amount, unit: Measure | None, before: str) -> 
             spoken = second_unit.spoken.replace("#", form) if "#" in second_unit.spoken else f"{form} {second_unit.spoken}"
             both = f"{phrase(first, one, before)[0]}에서 {phrase(second, second_unit, before)[0]}"
             return Hit(end, spoken, _kind(second_unit), "range", (both,))
+        if first.large in ("천", "백", "십") and second.large.endswith(("만", "억")) and len(second.large) > 1:
+            first = amount(first.written + second.large[-1], 0) or first
         if second.large and first.value is not None and not first.large:
             small = amount(f"{first.written}{second.large}", 0)
             if first.value < int(re.match(r"[0-9,]+", second.written)[0].replace(",", "")):  # type: ignore[index]
@@ -252,7 +258,7 @@ def bare(cursor: Cursor) -> Hit | None:
     written = run.group()
     if len(written) > 1 and written[0] == "0" and not text.startswith(".", run.end()):
         return Hit(run.end(), numbers.digits(written), "number", "digits")
-    if len(written) > 16:
+    if len(written) > 17:
         return Hit(run.end(), numbers.grouped(written), "number", "digits")
     versions = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,4}){2,5}(?!\.?[0-9])").match(text, start)
     if versions:

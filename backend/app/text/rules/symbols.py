@@ -184,6 +184,8 @@ def _key(cursor: Cursor, char: str) -> Hit:
         run = re.compile(r"\*{2,}|(?<=[가-힣A-Za-z0-9])\*+(?=[가-힣A-Za-z0-9])").match(text, cursor.position)
         if run:
             return Hit(run.end(), " " if hangul(cursor.last()) else "", "symbol", "mask")
+        if cursor.previous() == "\n" and text[end : end + 1] == " ":
+            return Hit(end + 1, "", "symbol", "bullet")
         spoken = "별표"
     elif _KEYS.match(text, end) or _PRESS.search(cursor.before(12)):
         spoken = "우물 정자"
