@@ -122,8 +122,9 @@ def test_a_part_of_another_version_is_not_glued_on(hub: Hub, root: Path) -> None
     hub.cut_after = [300_000] + [0] * 20
     with pytest.raises(ConnectionCut):
         fetch(root)
-    hub.contents["model.pth"], hub.etag, hub.cut_after = MODEL, '"two"', []
+    hub.contents["model.pth"], hub.etag, hub.cut_after, hub.asked = MODEL, '"two"', [], []
     assert fetch(root).published
+    assert hub.asked_for("model.pth") == ["bytes=300000-"], "answered whole, as the version is another"
 
 
 def test_a_damaged_part_is_fetched_anew(hub: Hub, root: Path) -> None:
@@ -141,6 +142,7 @@ def test_a_hub_without_ranges_starts_over(hub: Hub, root: Path) -> None:
     hub.ranges = False
     hub.cut_after = [300_000]
     assert fetch(root).published
+    assert hub.asked_for("model.pth") == ["", "bytes=300000-"]
 
 
 @pytest.mark.parametrize("content", [b"?" * len(MODEL), MODEL + b"more"])

@@ -85,7 +85,7 @@ class Scheduler:
         """A running request ended, well or badly: free its slot and return it. Raises KeyError."""
         slot = self._running.pop(request_id)
         del self._requests[request_id]
-        self._release(slot)
+        heappush(self._free, slot)
         return slot
 
     def cancel(self, request_id: str) -> bool:
@@ -102,7 +102,7 @@ class Scheduler:
     def requeue(self, request_id: str) -> None:
         """Take a running request's slot away; it waits again, in its old place. Raises KeyError."""
         slot = self._running.pop(request_id)
-        self._release(slot)
+        heappush(self._free, slot)
         request = self._requests[request_id]
         insort(self._queue_of(request), request)
 
@@ -130,10 +130,6 @@ class Scheduler:
 
     def _queue_of(self, request: _Request) -> list[_Request]:
         return self._interactive if request.interactive else self._others
-
-    def _release(self, slot: int) -> None:
-        if slot < self._slots:
-            heappush(self._free, slot)
 
 
 def _checked(slots: int) -> int:
