@@ -136,6 +136,10 @@ class Engine:
         for stop in self._dbos.background_thread_stop_events:
             stop.set()
 
+    def is_busy(self) -> bool:
+        """Whether any execution has not recorded its outcome yet. One that lost its job does not count."""
+        return bool(self._dbos._active_workflows_set.activeList())
+
     def destroy(self) -> None:
         DBOS.destroy(destroy_registry=True)
         self._sql.dispose()

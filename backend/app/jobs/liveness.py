@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -97,6 +97,15 @@ def hand_back(session: Session, worker_id: str) -> int:
     jobs = rows.held_by(session, worker_id)
     rows.requeue(session, [job.id for job in jobs])
     return len(jobs)
+
+
+def refuse_unknown(session: Session, worker_id: str, known: Collection[str]) -> None:
+    """Fail the jobs that this worker took and has no function for: they would be under way for ever."""
+    for job in rows.held_by(session, worker_id):
+        if job.name not in known:
+            log.error("job.unknown", job=job.name, job_id=job.id)
+            message = f"The worker knows no job named {job.name}. Bring service and workers to one version."
+            rows.fail(session, job.id, JobFailed("unknown_job", message))
 
 
 def leave(session: Session, worker_id: str) -> int:

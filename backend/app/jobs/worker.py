@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -63,8 +62,6 @@ class Worker:
         self._drain_seconds = drain_seconds
         self._retention_days = retention_days
         self._gate = Gate()
-        self._running = 0
-        self._idle = threading.Condition()
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._engine: engine.Engine | None = None
@@ -90,8 +87,10 @@ class Worker:
             return
         self._engine.stop_taking()
         if drain and not self.given_up:
-            with self._idle:
-                self._idle.wait_for(lambda: self._running == 0 or self.given_up, self._drain_seconds)
+            began = time.monotonic()
+            while self._engine.is_busy() and time.monotonic() - began < self._drain_seconds:
+                if self._stopping.wait(0.02):
+                    break
         self._stopping.set()
         self._ended.set()
         if self._beating is not None and self._beating is not threading.current_thread():
@@ -133,22 +132,10 @@ class Worker:
 
     def _workflow(self, job: Job) -> Callable[..., Any]:
         def run(**args: Any) -> Any:
-            with self._counted():
-                return self._run(job, args)
+            return self._run(job, args)
 
         run.__qualname__ = run.__name__ = job.name
         return run
-
-    @contextmanager
-    def _counted(self) -> Any:
-        with self._idle:
-            self._running += 1
-        try:
-            yield
-        finally:
-            with self._idle:
-                self._running -= 1
-                self._idle.notify_all()
 
     def _run(self, job: Job, args: dict[str, Any]) -> Any:
         job_id = str(DBOS.workflow_id)
@@ -232,12 +219,11 @@ class Worker:
                 log.error("worker.given_up", worker=self.id)
                 self.given_up = True
                 self._stopping.set()
-                with self._idle:
-                    self._idle.notify_all()
                 if self._engine is not None:
                     self._engine.stop_taking()
                 return
         with self._database.session() as session:
+            liveness.refuse_unknown(session, self.id, self._registry.jobs)
             liveness.sweep(
                 session,
                 silent_seconds=self._silent_seconds,
