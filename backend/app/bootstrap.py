@@ -123,6 +123,6 @@ def migrate(settings: Settings) -> None:
     command.upgrade(config, "head")
     database = Database(settings.database)
     try:
-        jobs.migrate(database)
+        jobs.Jobs(database).migrate()
     finally:
         database.close()

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 class VoiceStates(Protocol):
     def get(self, state_key: str) -> VoiceState:
-        """The voice state under a key of the store. Raises NotThere, or a VoiceStateError."""
+        """The voice state under a key of the store. Raises NotThere or BadVoice."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def graphics() -> dict[str, Any]:
 
 
 def licensed_weights(container: Container) -> dict[str, Any]:
-    installed = weights.list_installed(container.settings.data_dir)
+    installed = weights.list_installed(container.settings.weights)
     return {
         "installed": [str(each) for each in installed],
         "folder": str(container.settings.weights),
