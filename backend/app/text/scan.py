@@ -29,6 +29,7 @@ class Hit(NamedTuple):
     confidence: float = 1.0
     unclear: str = ""  # why the reading is only a guess
     tight: bool = False  # spoken together with the Hangul before it
+    joins: bool = False  # swallows a space before it
 
 
 @dataclass(slots=True)
@@ -39,6 +40,7 @@ class Cursor:
     position: int = 0
     spoken: list[str] = field(default_factory=list)
     length: int = 0
+    pending: str = ""  # a written space that is spoken unless a pause swallows it
 
     def match(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
         return pattern.match(self.text, self.position)
@@ -52,6 +54,8 @@ class Cursor:
 
     def last(self) -> str:
         """The last character spoken, or nothing at the start."""
+        if self.pending:
+            return self.pending
         for piece in reversed(self.spoken):
             if piece:
                 return piece[-1]
@@ -130,7 +134,8 @@ def read(text: str, rules: dict[str, tuple[Rule, ...]], first: Rule | None, star
         found = starts.search(folded, cursor.position)
         start = found.start() if found else len(folded)
         if start > cursor.position:
-            copy(cursor.position, start)
+            cursor.pending = " " if found and folded[start - 1] == " " else ""
+            copy(cursor.position, start - len(cursor.pending))
             cursor.position = start
         if not found:
             break
@@ -142,10 +147,17 @@ def read(text: str, rules: dict[str, tuple[Rule, ...]], first: Rule | None, star
                     break
         if hit is None:  # only a lexicon's first letter, or a plain character
             stop = start + 1
-            copy(start, stop)
+            copy(start - len(cursor.pending), stop)
+            cursor.pending = ""
             cursor.position = stop
             continue
-        emit(start, hit, spaced(cursor, hit))
+        spoken = spaced(cursor, hit)
+        if cursor.pending and (hit.joins or spoken.startswith(",")):
+            start -= 1
+        elif cursor.pending:
+            copy(start - 1, start)
+        cursor.pending = ""
+        emit(start, hit, spoken)
         cursor.position = hit.end
         if hit.spoken and hit.kind != "pause":
             fitting = particles.agree(folded, hit.end, cursor.last())

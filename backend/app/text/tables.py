@@ -66,14 +66,23 @@ def _limit(numerals: str) -> int:
     return int(limit or 99) if system == "native" else 0
 
 
-def _any_of(words: str, prefix: str = "") -> re.Pattern[str] | None:
+def _words_before(words: str) -> re.Pattern[str] | None:
+    """Words to search for; `_` in front asks for the start of a word, at the end for the number's side."""
     if words == "-":
         return None
-    forms = sorted(words.split(), key=len, reverse=True)
-    escaped = [
-        r"\s*$" if form == "$" else re.escape(form).replace("_", r"\s?" if prefix else r"\s") for form in forms
-    ]
-    return re.compile(f"{prefix}(?:{'|'.join(escaped)})")
+    forms = []
+    for word in words.split():
+        form = re.escape(word.strip("_")).replace("_", r"\s")
+        forms.append(f"{'(?<![가-힣])' if word[0] == '_' else ''}{form}{' ?$' if word[-1] == '_' else ''}")
+    return re.compile("|".join(forms))
+
+
+def _words_after(words: str) -> re.Pattern[str] | None:
+    """Words to go on with; `_` stands for a space that may be missing, `$` for the end of a phrase."""
+    if words == "-":
+        return None
+    forms = [r"\s*$" if word == "$" else re.escape(word).replace("_", r"\s?") for word in words.split()]
+    return re.compile(rf"\s?(?:{'|'.join(forms)})")
 
 
 @cache
@@ -88,7 +97,7 @@ def contexts() -> dict[str, list[Context]]:
     for form, numerals, use, before, after in rows("contexts.tsv"):
         largest, _, name = form.rpartition(":")
         context = Context(
-            int(largest or 10**9), Counter(name, _limit(numerals), use), _any_of(before), _any_of(after, r"\s?")
+            int(largest or 10**9), Counter(name, _limit(numerals), use), _words_before(before), _words_after(after)
         )
         table.setdefault(name, []).append(context)
     return table

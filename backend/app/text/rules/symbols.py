@@ -55,7 +55,8 @@ def _pause(cursor: Cursor, end: int, rule: str = "pause") -> Hit:
         end += 1
     if cursor.last_spoken() in ("", ".", ",", "?", "!", "\n") or end >= len(text) or text[end] in ".,?!\n":
         if cursor.last() in ("", " ", "\n") or end >= len(text) or text[end] in ".,?!\n":
-            return Hit(end, "", "pause", rule)
+            closing = end >= len(text) or text[end] in ".,?!\n"
+            return Hit(end, "", "pause", rule, joins=closing)
         return Hit(end, " ", "pause", rule)
     return Hit(end, ", ", "pause", rule)
 
@@ -86,7 +87,7 @@ def mark(cursor: Cursor) -> Hit:
         stop = run.end() if run else end
         single = text.count("→", max(0, start - 40), start + 40) == 1
         if single and hangul(cursor.last_spoken()) and re.match(r"[가-힣0-9]", text[stop : stop + 1]):
-            return Hit(stop, "에서 ", "symbol", "arrow", tight=True)
+            return Hit(stop, "에서 ", "symbol", "arrow", tight=True, joins=True)
         return _pause(cursor, end)
     if char == "-" or char in "—―─━":
         run = _DASH.match(text, start)
@@ -168,7 +169,7 @@ def _tilde(cursor: Cursor) -> Hit:
         lively = re.search(r"(?:요|다|죠|까|네|세요|랑|니|와)[ ]?$", cursor.before(3)) and text[end - 1] == " "
         if not lively:
             joined = re.compile(r"[가-힣0-9 ]{1,12}까지").match(text, end)
-            return Hit(end, "부터 " if joined else "에서 ", "number_expr", "range", tight=True)
+            return Hit(end, "부터 " if joined else "에서 ", "number_expr", "range", tight=True, joins=True)
     return _pause(cursor, end) if follows not in ("", "\n") and cursor.previous() == " " else _nothing_lively(cursor, end)
 
 
@@ -206,7 +207,7 @@ def _equals(cursor: Cursor) -> Hit:
     end = run.end() if run else cursor.position + 1
     last = cursor.last_spoken()
     if hangul(last) and end < len(cursor.text):
-        return Hit(end, f"{particles.choose(('은', '는'), last)} ", "symbol", "equals", tight=True)
+        return Hit(end, f"{particles.choose(('은', '는'), last)} ", "symbol", "equals", tight=True, joins=True)
     return _pause(cursor, end)
 
 
