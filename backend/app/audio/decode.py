@@ -22,6 +22,7 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 BACKEND = Path(__file__).resolve().parents[2]
+CHILD = [sys.executable, "-s", "-m", "app.audio.decode_child"]
 
 
 class DecodeError(Exception):
@@ -200,7 +201,7 @@ def _run_child(source: Path, target: Path, limits: DecodeLimits) -> dict[str, An
     }
     try:
         child = subprocess.run(
-            [sys.executable, "-s", "-m", "app.audio.decode_child"],
+            CHILD,
             input=json.dumps(request).encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

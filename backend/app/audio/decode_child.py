@@ -42,6 +42,12 @@ def decode(source: Path, target: Path, limits: dict[str, Any]) -> dict[str, Any]
 
     from app.audio.completeness import check_complete
 
+    class Stream(sf.SoundFile):  # type: ignore[misc]
+        """Only ever read onwards: soundfile would else seek after each block, which fails without a length."""
+
+        def seekable(self) -> bool:
+            return False
+
     size = source.stat().st_size
     with source.open("rb", buffering=0) as raw:
         kind = check_complete(raw, size)
@@ -50,7 +56,7 @@ def decode(source: Path, target: Path, limits: dict[str, Any]) -> dict[str, Any]
         raw.seek(0)
         try:
             # By descriptor: given a name, libsndfile would guess headerless formats from its ending.
-            upload = sf.SoundFile(raw.fileno(), closefd=False)
+            upload = Stream(raw.fileno(), closefd=False)
         except (sf.LibsndfileError, TypeError) as error:
             raise Refused("not_audio", "no decoder takes it") from error
         with upload:
