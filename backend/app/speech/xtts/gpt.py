@@ -1,0 +1,252 @@
+"""The GPT-2 that turns latents and text into codes, with its key/value cache.
+
+Shapes: `rows` utterances, `channels` of the model, `heads` of `channels / heads` each. The residual stream
+and the norms are fp32; products run in the compute dtype.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from app.speech.xtts.checkpoint import Settings, Weights
+from app.speech.xtts.linear import Linear, Precision, compute_dtype
+
+Tensor = torch.Tensor
+_EPSILON = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """Layer norm in fp32."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, _EPSILON)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One transformer layer; its query is already divided by the root of the head's size."""
+
+    norm_1: Norm
+    qkv: Linear
+    projection: Linear
+    norm_2: Norm
+    expansion: Linear
+    contraction: Linear
+
+
+class Cache:
+    """Keys and values of all layers: each (rows, heads, capacity, head channels), of which a prefix is used.
+
+    On the CPU `capacity` follows what is needed, because products over a whole contiguous block are several
+    times faster there than over a part of it; on a GPU it is what the model can ever need, so that a
+    recorded graph stays valid. Memory that was never written costs nothing on the CPU.
+    """
+
+    STEP = 64
+
+    def __init__(
+        self, settings: Settings, rows: int, capacity: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self.rows = rows
+        self.capacity = capacity
+        shape = (rows, settings.heads, capacity, settings.channels // settings.heads)
+        self.keys = [_zeros(shape, dtype, device) for _ in range(settings.layers)]
+        self.values = [_zeros(shape, dtype, device) for _ in range(settings.layers)]
+
+    def fit(self, needed: int, rows: int) -> None:
+        """Change `capacity` to the next multiple of STEP from `needed`, keeping the first `rows` rows."""
+        capacity = -(-needed // self.STEP) * self.STEP
+        if capacity == self.capacity:
+            return
+        kept = min(capacity, self.capacity)
+        for tensors in (self.keys, self.values):
+            for layer, old in enumerate(tensors):
+                new = _zeros((self.rows, old.shape[1], capacity, old.shape[3]), old.dtype, old.device)
+                new[:rows, :, :kept] = old[:rows, :, :kept]
+                tensors[layer] = new
+        self.capacity = capacity
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Let row `target` hold what row `source` holds."""
+        for tensor in (*self.keys, *self.values):
+            tensor[target, :, :length] = tensor[source, :, :length]
+
+    def put(self, row: int, prefix: list[tuple[Tensor, Tensor]]) -> None:
+        """Start row `row` with keys and values that were computed before, (heads, length, …) a layer."""
+        for layer, (key, value) in enumerate(prefix):
+            self.keys[layer][row, :, : key.shape[1]] = key
+            self.values[layer][row, :, : value.shape[1]] = value
+
+
+class Gpt:
+    """The model's weights and its two passes: over prompts of several rows, and over one code a row."""
+
+    def __init__(
+        self, weights: Weights, settings: Settings, precision: Precision, device: torch.device
+    ) -> None:
+        self.settings = settings
+        self.device = device
+        self.dtype = compute_dtype(precision)
+        channels, gpt = settings.channels, weights.under("gpt")
+        self._layers = [
+            _layer(gpt.under(f"gpt.h.{number}"), settings, precision, device)
+            for number in range(settings.layers)
+        ]
+        self._last_norm = _norm(gpt, "gpt.ln_f", channels, device)
+        self._final_norm = _norm(gpt, "final_norm", channels, device)
+        codes, texts = settings.audio_tokens, settings.text_tokens
+        # The head stays fp32: it is small, and its logits decide.
+        self._head = Linear(
+            gpt("mel_head.weight", codes, channels), gpt("mel_head.bias", codes), "fp32", device
+        )
+        self._text = gpt("text_embedding.weight", texts, channels).to(device)
+        self._text_positions = gpt("text_pos_embedding.emb.weight", -1, channels).to(device)
+        self._code = gpt("mel_embedding.weight", codes, channels).to(device)
+        self._code_positions = gpt("mel_pos_embedding.emb.weight", -1, channels).to(device)
+
+    @property
+    def max_prompt(self) -> int:
+        """The most embeddings of one prompt: start, text, stop, start of audio."""
+        return int(self._text_positions.shape[0]) + 1
+
+    def prompt(self, tokens: list[int]) -> Tensor:
+        """Embeddings of start, text, stop and the start of audio: (len(tokens) + 3, channels)."""
+        settings = self.settings
+        ids = torch.tensor([settings.start_text, *tokens, settings.stop_text], device=self.device)
+        text = self._text[ids] + self._text_positions[: ids.shape[0]]
+        start = self._code[settings.start_audio] + self._code_positions[0]
+        return torch.cat((text, start[None]))
+
+    def prefix(self, latents: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values of a voice's latents (count, channels), each (heads, count, …), a layer."""
+        cache = Cache(self.settings, 1, latents.shape[0], self.dtype, self.device)
+        self.prefill(latents.to(self.device, torch.float32)[None], cache, 0, 0)
+        return [(key[0], value[0]) for key, value in zip(cache.keys, cache.values, strict=True)]
+
+    def prefill(self, x: Tensor, cache: Cache, first: int, past: int) -> Tensor:
+        """Embeddings x (rows, length, channels) of cache rows `first` … after `past` positions that are there.
+
+        Writes their keys and values; returns the last layer's output, of the same shape. Shorter rows are
+        padded at the end: nothing looks at what comes after it, and decoding writes over the padding.
+        """
+        rows, length, channels = x.shape
+        total = past + length
+        mask = torch.ones(length, total, dtype=torch.bool, device=x.device).tril(past)
+        for number, layer in enumerate(self._layers):
+            qkv = layer.qkv(layer.norm_1(x).to(self.dtype).view(-1, channels))
+            q, k, v = (self._heads(part, rows) for part in qkv.chunk(3, -1))
+            keys, values = cache.keys[number][first : first + rows], cache.values[number][first : first + rows]
+            keys[:, :, past:total] = k
+            values[:, :, past:total] = v
+            attended = F.scaled_dot_product_attention(
+                q, keys[:, :, :total], values[:, :, :total], attn_mask=mask, scale=1.0
+            )
+            attended = attended.transpose(1, 2).reshape(-1, channels)
+            x = self._rest(layer, x.view(-1, channels), attended).view(rows, length, channels)
+        return x
+
+    def embed(self, codes: Tensor, positions: Tensor) -> Tensor:
+        """Codes (rows,) at audio positions (rows,) → (rows, channels)."""
+        return self._code[codes] + self._code_positions[positions]
+
+    def decode(self, x: Tensor, cache: Cache, lengths: Tensor, capacity: int) -> Tensor:
+        """One position x (rows, channels) for each of the cache's first rows, which hold `lengths` (rows,).
+
+        `capacity` is how much of the cache is looked at. Returns the last layer's output, (rows, channels).
+        """
+        rows, heads = x.shape[0], self.settings.heads
+        positions = torch.arange(capacity, device=x.device)
+        mask = torch.zeros(rows, capacity, dtype=self.dtype, device=x.device)
+        mask.masked_fill_(positions[None] > lengths[:, None], float("-inf"))
+        # Where each row's new key goes, in the cache seen as a list of vectors.
+        slots = (torch.arange(rows * heads, device=x.device) * cache.capacity).view(rows, heads)
+        slots = (slots + lengths[:, None]).view(-1)
+        for number, layer in enumerate(self._layers):
+            q, k, v = layer.qkv(layer.norm_1(x).to(self.dtype)).chunk(3, -1)
+            keys, values = cache.keys[number], cache.values[number]
+            head = keys.shape[-1]
+            keys.view(-1, head).index_copy_(0, slots, k.reshape(-1, head))
+            values.view(-1, head).index_copy_(0, slots, v.reshape(-1, head))
+            attended = _look(q, keys[:rows, :, :capacity], values[:rows, :, :capacity], mask)
+            x = self._rest(layer, x, attended)
+        return x
+
+    def states(self, x: Tensor) -> Tensor:
+        """What predicts the next code and what the vocoder speaks: two norms over the last layer's output."""
+        return self._final_norm(self._last_norm(x))
+
+    def logits(self, states: Tensor) -> Tensor:
+        """(rows, channels) → (rows, codes), fp32."""
+        return self._head(states)
+
+    def _heads(self, x: Tensor, rows: int) -> Tensor:
+        """(rows × length, channels) → (rows, heads, length, head channels)."""
+        return x.view(rows, x.shape[0] // rows, self.settings.heads, -1).transpose(1, 2)
+
+    def _rest(self, layer: Layer, x: Tensor, attended: Tensor) -> Tensor:
+        """A layer after its attention, on (rows, channels)."""
+        x = x + layer.projection(attended)
+        return x + layer.contraction(layer.expansion(layer.norm_2(x).to(self.dtype)))
+
+
+def _look(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    """Attention of one query a row: q (rows, channels), keys and values (rows, heads, length, …).
+
+    Returns (rows, channels).
+    """
+    rows, heads, length, head = keys.shape
+    if q.device.type != "cpu":
+        query = q.view(rows, heads, 1, head)
+        attended = F.scaled_dot_product_attention(
+            query, keys, values, attn_mask=mask[:, None, None], scale=1.0
+        )
+        return attended.reshape(rows, -1)
+    # PyTorch's fused attention takes four times as long for a single bf16 query on the CPU.
+    scores = torch.bmm(q.reshape(-1, 1, head), keys.reshape(-1, length, head).transpose(1, 2))
+    weights = scores.view(rows, heads, length).add_(mask[:, None]).softmax(-1)
+    return torch.bmm(weights.view(-1, 1, length), values.reshape(-1, length, head)).view(rows, -1)
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros; on the CPU of memory that the kernel hands out only where something is written."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    kind = np.uint16 if dtype is torch.bfloat16 else np.float32
+    return torch.from_numpy(np.zeros(shape, kind)).view(dtype)
+
+
+def _norm(weights: Weights, name: str, channels: int, device: torch.device) -> Norm:
+    return Norm(
+        weights(f"{name}.weight", channels).to(device), weights(f"{name}.bias", channels).to(device)
+    )
+
+
+def _layer(weights: Weights, settings: Settings, precision: Precision, device: torch.device) -> Layer:
+    channels = settings.channels
+
+    def linear(name: str, out: int, into: int, gelu: bool = False) -> Linear:
+        return Linear(
+            weights(f"{name}.weight", out, into), weights(f"{name}.bias", out), precision, device, gelu
+        )
+
+    qkv_weight = weights("attn.c_attn.weight", 3 * channels, channels)
+    qkv_bias = weights("attn.c_attn.bias", 3 * channels)
+    scale = (channels // settings.heads) ** -0.5
+    qkv_weight[:channels] *= scale
+    qkv_bias[:channels] *= scale
+    return Layer(
+        norm_1=_norm(weights, "ln_1", channels, device),
+        qkv=Linear(qkv_weight, qkv_bias, precision, device),
+        projection=linear("attn.c_proj", channels, channels),
+        norm_2=_norm(weights, "ln_2", channels, device),
+        expansion=linear("mlp.c_fc", 4 * channels, channels, gelu=True),
+        contraction=linear("mlp.c_proj", channels, 4 * channels),
+    )
