@@ -24,10 +24,10 @@ from typing import Any, Literal
 
 import safetensors
 import torch
+from torch import Tensor
 
 from app.speech.interface import EngineUnavailable
 
-Tensor = torch.Tensor
 CONVERTED = "model.safetensors"
 FORMAT = "moksori-xtts-1"
 _IMPORT_AGAIN = "Fetch or import the weights again: moksori weights fetch xtts-v2."
@@ -207,7 +207,7 @@ def _settings(path: Path) -> Settings:
 def _official_tensors(path: Path) -> dict[str, Callable[[], Tensor]]:
     try:
         loaded = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-        state = loaded["model"] if "model" in loaded else loaded
+        state = loaded.get("model", loaded)
         items = {str(name).removeprefix("xtts."): tensor for name, tensor in state.items()}
     except (OSError, RuntimeError, pickle.UnpicklingError, KeyError, AttributeError, TypeError) as error:
         raise EngineUnavailable(
@@ -246,7 +246,7 @@ def _folding(norm: Tensor, direction: Tensor) -> Callable[[], Tensor]:
 
 def _converted_tensors(path: Path) -> dict[str, Callable[[], Tensor]]:
     try:
-        file = safetensors.safe_open(path, framework="pt")
+        file: Any = safetensors.safe_open(path, framework="pt")
         metadata = file.metadata() or {}
     except (OSError, safetensors.SafetensorError) as error:
         raise EngineUnavailable(f"{path} is damaged ({error}).", fix=_IMPORT_AGAIN) from error

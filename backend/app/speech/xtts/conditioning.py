@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from app.speech.interface import Recording, SpeechError
 from app.speech.xtts.checkpoint import Settings, Weights
@@ -17,14 +18,13 @@ from app.speech.xtts.speaker import RATE as SPEAKER_RATE
 from app.speech.xtts.speaker import SpeakerEncoder
 from app.speech.xtts.spectrum import mel_filters, power_mel, resample
 
-Tensor = torch.Tensor
 RATE = 22050
 MIN_SECONDS = 0.33
 _BANDS, _N_FFT, _WINDOW, _HOP, _F_MAX = 80, 2048, 1024, 256, 8000.0
 _HEAD_CHANNELS = 64  # of the perceiver, fixed by its design
 
 
-class BadRecording(SpeechError):  # noqa: N818
+class BadRecording(SpeechError):
     """A recording cannot be conditioned on."""
 
     code = "recording_unusable"
@@ -53,7 +53,7 @@ class Conditioning:
 
     @torch.inference_mode()
     def __call__(self, recordings: Sequence[Recording]) -> tuple[Tensor, Tensor]:
-        """Raises BadRecording for no recording, silence of numbers (NaN), or less than a third of a second."""
+        """Raises BadRecording for none, for numbers that are no audio, and for under a third of a second."""
         if not recordings:
             raise BadRecording("A voice needs at least one recording.", fix="Add a sample of the actor.")
         audios = [self._prepared(recording) for recording in recordings]

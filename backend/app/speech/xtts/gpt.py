@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from app.speech.xtts.checkpoint import Settings, Weights
 from app.speech.xtts.linear import Linear, Precision, compute_dtype
 
-Tensor = torch.Tensor
 _EPSILON = 1e-5
 
 
@@ -132,7 +132,7 @@ class Gpt:
         return [(key[0], value[0]) for key, value in zip(cache.keys, cache.values, strict=True)]
 
     def prefill(self, x: Tensor, cache: Cache, first: int, past: int) -> Tensor:
-        """Embeddings x (rows, length, channels) of cache rows `first` … after `past` positions that are there.
+        """Embeddings x (rows, length, channels) of cache rows `first` …, `past` positions being there.
 
         Writes their keys and values; returns the last layer's output, of the same shape. Shorter rows are
         padded at the end: nothing looks at what comes after it, and decoding writes over the padding.
@@ -143,7 +143,10 @@ class Gpt:
         for number, layer in enumerate(self._layers):
             qkv = layer.qkv(layer.norm_1(x).to(self.dtype).view(-1, channels))
             q, k, v = (self._heads(part, rows) for part in qkv.chunk(3, -1))
-            keys, values = cache.keys[number][first : first + rows], cache.values[number][first : first + rows]
+            keys, values = (
+                cache.keys[number][first : first + rows],
+                cache.values[number][first : first + rows],
+            )
             keys[:, :, past:total] = k
             values[:, :, past:total] = v
             attended = F.scaled_dot_product_attention(
@@ -224,9 +227,7 @@ def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> 
 
 
 def _norm(weights: Weights, name: str, channels: int, device: torch.device) -> Norm:
-    return Norm(
-        weights(f"{name}.weight", channels).to(device), weights(f"{name}.bias", channels).to(device)
-    )
+    return Norm(weights(f"{name}.weight", channels).to(device), weights(f"{name}.bias", channels).to(device))
 
 
 def _layer(weights: Weights, settings: Settings, precision: Precision, device: torch.device) -> Layer:

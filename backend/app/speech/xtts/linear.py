@@ -11,8 +11,8 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-Tensor = torch.Tensor
 Precision = Literal["fp32", "bf16", "int8"]
 _PACKED_FOR_ROWS = 16  # the layout that is near its best from 1 to 256 rows
 
@@ -52,9 +52,7 @@ class Linear:
             return F.gelu(y, approximate="tanh") if self._gelu else y
         if self._packed:
             activation, algorithm = ("gelu", "tanh") if self._gelu else ("none", "")
-            return torch.ops.mkldnn._linear_pointwise(
-                x, self._weight, self._bias, activation, [], algorithm
-            )
+            return torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, activation, [], algorithm)
         y = F.linear(x, self._weight, self._bias)
         return F.gelu(y, approximate="tanh") if self._gelu else y
 

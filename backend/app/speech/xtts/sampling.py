@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-
-Tensor = torch.Tensor
+from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +26,8 @@ class Sampling:
 
 def draws(seed: int, steps: int) -> Tensor:
     """The numbers in [0, 1) that a request draws with, one a step: (steps,). A counter-based generator."""
-    key = seed & 0xFFFF_FFFF_FFFF_FFFF
-    return torch.from_numpy(np.random.Generator(np.random.Philox(key=key)).random(steps, dtype=np.float32))
+    generator = np.random.Generator(np.random.Philox(key=seed % 2**128))
+    return torch.from_numpy(generator.random(steps, dtype=np.float32))
 
 
 def penalise(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:

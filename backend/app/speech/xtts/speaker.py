@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from app.speech.xtts.checkpoint import Weights
 from app.speech.xtts.spectrum import mel_filters, power_mel
 
-Tensor = torch.Tensor
 RATE = 16000
 _BANDS, _N_FFT, _WINDOW, _HOP = 64, 512, 400, 160
 _EMPHASIS = 0.97
@@ -75,7 +75,9 @@ class SpeakerEncoder:
         y = F.relu(F.conv2d(x, self._w(f"{name}.conv1.weight"), stride=stride, padding=1))
         y = F.conv2d(self._norm(f"{name}.bn1", y), self._w(f"{name}.conv2.weight"), padding=1)
         y = self._norm(f"{name}.bn2", y)
-        gate = F.relu(F.linear(y.mean((2, 3)), self._w(f"{name}.se.fc.0.weight"), self._w(f"{name}.se.fc.0.bias")))
+        gate = F.relu(
+            F.linear(y.mean((2, 3)), self._w(f"{name}.se.fc.0.weight"), self._w(f"{name}.se.fc.0.bias"))
+        )
         gate = F.linear(gate, self._w(f"{name}.se.fc.2.weight"), self._w(f"{name}.se.fc.2.bias")).sigmoid()
         if f"{name}.downsample.0.weight" in self._weights:
             x = F.conv2d(x, self._w(f"{name}.downsample.0.weight"), stride=stride)

@@ -10,8 +10,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-
-Tensor = torch.Tensor
+from torch import Tensor
 
 
 def resample(audio: Tensor, rate: int, wanted: int) -> Tensor:

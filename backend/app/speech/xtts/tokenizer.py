@@ -18,7 +18,7 @@ SPACE = "[SPACE]"
 WITHOUT_READING = frozenset({"ja", "zh"})
 
 
-class UnsupportedLanguage(SpeechError):  # noqa: N818
+class UnsupportedLanguage(SpeechError):
     """The checkpoint has no mark for the language, or it would need a reading that we do not have."""
 
     code = "language_unsupported"

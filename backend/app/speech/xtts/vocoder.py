@@ -12,11 +12,11 @@ import math
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from app.speech.xtts.checkpoint import Settings, Weights
 from app.speech.xtts.linear import Precision, compute_dtype
 
-Tensor = torch.Tensor
 RATE = 24000
 HOP = 256
 # Half the receptive field: 3 of the first convolution, 1 + 7.5 of the first stage, then ever less: 13.3.
@@ -82,7 +82,9 @@ class Vocoder:
         self._weights = {
             # Convolutions run as (1, width) ones: in two dimensions PyTorch knows the layout with
             # the channels last, which saves it from rearranging every input and output.
-            name: tensor.to(device, self._dtype).unsqueeze(2) if tensor.dim() == 3 else tensor.to(device, self._dtype)
+            name: tensor.to(device, self._dtype).unsqueeze(2)
+            if tensor.dim() == 3
+            else tensor.to(device, self._dtype)
             for name in weights.names()
             for tensor in [weights(name)]
         }
@@ -107,7 +109,7 @@ class Vocoder:
             )
             x = x + self._convolve(f"conds.{stage}", speaker)
             blocks = range(stage * self._kernels, (stage + 1) * self._kernels)
-            x = sum((self._block(f"resblocks.{block}", x) for block in blocks)) / self._kernels
+            x = sum(self._block(f"resblocks.{block}", x) for block in blocks) / self._kernels
         audio = torch.tanh(self._convolve("conv_post", F.leaky_relu(x)))
         return audio.flatten(1).float()
 

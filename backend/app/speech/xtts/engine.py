@@ -1,0 +1,275 @@
+"""Moksori's own runtime for XTTS v2: a SpeechEngine around a batch that a thread of its own steps.
+
+PyTorch is imported when the engine is loaded, and not before: the service works without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import importlib.util
+import logging
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from app.speech.interface import (
+    Audio,
+    Clip,
+    EngineStatus,
+    EngineUnavailable,
+    Failure,
+    Recording,
+    SpeechError,
+    Utterance,
+    VoiceState,
+)
+
+if TYPE_CHECKING:
+    from app.speech.xtts.batch import Batch
+    from app.speech.xtts.model import Model
+
+NAME = "xtts"
+SAMPLE_RATE = 24000
+_INSTALL = "Install PyTorch beside the service: pip install 'moksori[xtts]'."
+_FETCH = "Fetch or import the weights: moksori weights fetch xtts-v2."
+_log = logging.getLogger(__name__)
+# Called in the engine's thread with what came of an utterance; None: it was cancelled.
+_Post = Callable[[Clip | Failure | None], None]
+
+
+class XttsEngine:
+    """Speaks with the checkpoint in `folder`, official or converted.
+
+    `precision` "auto" is bf16 where the processor or GPU has it, else fp32. `slots` is how many utterances
+    are decoded together (by default 32 on a CPU, 64 on a GPU). `CUDA_VISIBLE_DEVICES=""` forces the CPU.
+    """
+
+    name = NAME
+    simulated = False
+    sample_rate = SAMPLE_RATE
+
+    def __init__(
+        self,
+        folder: Path | None,
+        precision: Literal["auto", "fp32", "bf16", "int8"] = "auto",
+        slots: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self._folder = folder
+        self._precision = precision
+        self._slots = slots
+        self._threads = threads
+        self._loading = threading.Lock()
+        self._model: Model | None = None
+        self._worker: _Worker | None = None
+
+    def load(self) -> None:
+        with self._loading:
+            if self._worker is not None:
+                return
+            if importlib.util.find_spec("torch") is None:
+                raise EngineUnavailable(
+                    "The xtts engine needs PyTorch, which is not installed.", fix=_INSTALL
+                )
+            if self._folder is None:
+                raise EngineUnavailable("There are no XTTS v2 weights here.", fix=_FETCH)
+            from app.speech.xtts.model import Model
+
+            self._model = Model(self._folder, self._precision, self._threads)
+            self._worker = _Worker(self._model.batch(self._slots))
+
+    def close(self) -> None:
+        with self._loading:
+            worker, self._worker, self._model = self._worker, None, None
+        if worker is not None:
+            worker.close()
+
+    def condition(self, recordings: Sequence[Recording]) -> VoiceState:
+        return self._loaded()[0].condition(recordings)
+
+    def similarity(self, audio: Audio, sample_rate: int, voice: VoiceState) -> float | None:
+        return self._loaded()[0].similarity(audio, sample_rate, voice)
+
+    async def synthesize(self, utterances: AsyncIterable[Utterance]) -> AsyncIterator[Clip | Failure]:
+        await asyncio.to_thread(self.load)
+        worker = self._loaded()[1]
+        loop = asyncio.get_running_loop()
+        results: asyncio.Queue[tuple[str, Clip | Failure | None] | BaseException | None] = asyncio.Queue()
+        # More than fit, so that a slot is filled at once and an interactive utterance can overtake.
+        room = asyncio.Semaphore(2 * worker.slots)
+        underway: set[str] = set()
+
+        def post_for(utterance_id: str) -> _Post:
+            def post(event: Clip | Failure | None) -> None:
+                with suppress(RuntimeError):  # the loop is gone, and with it whoever would have listened
+                    loop.call_soon_threadsafe(results.put_nowait, (utterance_id, event))
+
+            return post
+
+        async def feed() -> None:
+            try:
+                async for utterance in utterances:
+                    await room.acquire()
+                    underway.add(utterance.id)
+                    worker.add(utterance, post_for(utterance.id))
+            except BaseException as error:
+                results.put_nowait(error)
+                raise
+            results.put_nowait(None)
+
+        feeding, fed = asyncio.create_task(feed()), False
+        try:
+            while not (fed and not underway):
+                item = await results.get()
+                if item is None:
+                    fed = True
+                elif isinstance(item, BaseException):
+                    raise item
+                else:
+                    utterance_id, event = item
+                    if not isinstance(event, Clip) or event.final:
+                        underway.discard(utterance_id)
+                        room.release()
+                    if event is not None:
+                        yield event
+        finally:
+            feeding.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await feeding
+            for utterance_id in underway:
+                worker.cancel(utterance_id)
+
+    def cancel(self, utterance_id: str) -> None:
+        worker = self._worker
+        if worker is not None:
+            worker.cancel(utterance_id)
+
+    def ping(self) -> EngineStatus:
+        versions = {}
+        for package in ("torch", "tokenizers", "safetensors"):
+            with suppress(importlib.metadata.PackageNotFoundError):
+                versions[package] = importlib.metadata.version(package)
+
+        def status(available: bool, detail: str, fix: str = "") -> EngineStatus:
+            return EngineStatus(NAME, available, detail, fix, self._device(), versions)
+
+        if importlib.util.find_spec("torch") is None or "tokenizers" not in versions:
+            return status(False, "PyTorch or tokenizers is not installed.", _INSTALL)
+        if self._folder is None:
+            return status(False, "There are no XTTS v2 weights here.", _FETCH)
+        names = ("config.json", "vocab.json")
+        missing = [name for name in names if not (self._folder / name).is_file()]
+        if not any((self._folder / name).is_file() for name in ("model.safetensors", "model.pth")):
+            missing.append("model.pth")
+        if missing:
+            return status(False, f"{self._folder} lacks {', '.join(missing)}.", _FETCH)
+        return status(True, self._model.description if self._model else "XTTS v2 weights are there.")
+
+    def _device(self) -> str:
+        """Asks PyTorch only if it is loaded anyway."""
+        if self._model is not None:
+            return str(self._model.device)
+        torch: Any = sys.modules.get("torch")
+        return "cuda" if torch is not None and torch.cuda.is_available() else "cpu"
+
+    def _loaded(self) -> tuple[Model, _Worker]:
+        self.load()
+        model, worker = self._model, self._worker
+        if model is None or worker is None:
+            raise EngineUnavailable("The engine was closed.")
+        return model, worker
+
+
+class _Worker:
+    """The thread that steps the batch. Everything it shares is behind one condition."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._wake = threading.Condition()
+        self._inbox: deque[tuple[Utterance | str, _Post | None]] = deque()
+        self._closing = False
+        self._posts: dict[str, _Post] = {}
+        self._thread = threading.Thread(target=self._run, name="xtts", daemon=True)
+        self._thread.start()
+
+    @property
+    def slots(self) -> int:
+        return self._batch.slots
+
+    @property
+    def batch(self) -> Batch:
+        return self._batch
+
+    def add(self, utterance: Utterance, post: _Post) -> None:
+        self._put(utterance, post)
+
+    def cancel(self, utterance_id: str) -> None:
+        self._put(utterance_id, None)
+
+    def close(self) -> None:
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join()
+
+    def _put(self, item: Utterance | str, post: _Post | None) -> None:
+        with self._wake:
+            self._inbox.append((item, post))
+            self._wake.notify()
+
+    def _run(self) -> None:
+        while self._receive():
+            try:
+                events = self._batch.step()
+            except Exception as error:
+                _log.exception("tts.xtts.step_failed")
+                events = [*self._batch.abandon(error)]
+            for event in events:
+                ended = isinstance(event, Failure) or event.final
+                post = self._posts.pop(event.utterance_id) if ended else self._posts[event.utterance_id]
+                post(event)
+        stopped = SpeechError("The engine was closed.")
+        stopped.retry = True
+        for utterance_id, post in self._posts.items():
+            post(Failure(utterance_id, stopped))
+
+    def _receive(self) -> bool:
+        """Take what has come in, waiting for it if there is nothing else to do; False: close."""
+        with self._wake:
+            while not (self._inbox or self._batch.busy or self._closing):
+                self._wake.wait()
+            items = list(self._inbox)
+            self._inbox.clear()
+            closing = self._closing
+        for item, post in items:
+            if isinstance(item, str):
+                self._batch.cancel(item)
+                if (cancelled := self._posts.pop(item, None)) is not None:
+                    cancelled(None)
+            elif post is not None:
+                self._add(item, post)
+        return not closing
+
+    def _add(self, utterance: Utterance, post: _Post) -> None:
+        try:
+            self._batch.add(utterance)
+        except SpeechError as error:
+            post(Failure(utterance.id, error))
+        except Exception as error:
+            _log.exception("tts.xtts.add_failed")
+            post(
+                Failure(utterance.id, SpeechError(f"The utterance cannot be spoken: {type(error).__name__}."))
+            )
+        else:
+            self._posts[utterance.id] = post
+
+
+def available_cpus() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

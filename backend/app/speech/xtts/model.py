@@ -1,0 +1,100 @@
+"""A checkpoint's parts, loaded: what the engine speaks, conditions and compares with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+
+from app.speech.interface import Audio, Recording, VoiceState
+from app.speech.xtts.batch import ENGINE, Batch, arrays_of
+from app.speech.xtts.checkpoint import Checkpoint, open_checkpoint
+from app.speech.xtts.conditioning import Conditioning
+from app.speech.xtts.gpt import Gpt
+from app.speech.xtts.linear import Precision
+from app.speech.xtts.runner import Runner
+from app.speech.xtts.sampling import Sampling
+from app.speech.xtts.speaker import RATE as SPEAKER_RATE
+from app.speech.xtts.speaker import SpeakerEncoder
+from app.speech.xtts.spectrum import resample
+from app.speech.xtts.tokenizer import Tokenizer
+from app.speech.xtts.vocoder import Vocoder
+from app.speech.xtts.voicing import Voicing
+
+
+class Model:
+    """Everything of one checkpoint, on one device. Raises EngineUnavailable where the folder cannot serve."""
+
+    def __init__(
+        self,
+        folder: Path,
+        precision: Literal["auto"] | Precision = "auto",
+        threads: int | None = None,
+    ) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.precision: Precision = best_precision(self.device) if precision == "auto" else precision
+        checkpoint = open_checkpoint(folder)
+        self.settings = checkpoint.settings
+        self.fingerprint = fingerprint(checkpoint)
+        self.description = f"XTTS v2 in {self.precision} on {self.device}"
+        self.tokenizer = Tokenizer(checkpoint.vocabulary)
+        weights = checkpoint.weights
+        with torch.inference_mode():
+            self.gpt = Gpt(weights, self.settings, self.precision, self.device)
+            self._vocoder = Vocoder(
+                weights.under("hifigan_decoder.waveform_decoder"), self.settings, self.precision, self.device
+            )
+            self._speaker = SpeakerEncoder(weights.under("hifigan_decoder.speaker_encoder"), self.device)
+            self._conditioning = Conditioning(weights, self.settings, self._speaker, self.device)
+
+    def batch(self, slots: int | None = None, sampling: Sampling | None = None) -> Batch:
+        """A batch of its own buffers over these weights; without `sampling`, as config.json has it."""
+        settings = self.settings
+        if sampling is None:
+            sampling = Sampling(
+                settings.temperature, settings.top_k, settings.top_p, settings.repetition_penalty
+            )
+        runner = Runner(self.gpt, slots or (64 if self.device.type == "cuda" else 32), sampling)
+        voicing = Voicing(self._vocoder, self.device)
+        return Batch(self.tokenizer, runner, voicing, settings, self.fingerprint, self.device)
+
+    def condition(self, recordings: Sequence[Recording]) -> VoiceState:
+        """Raises BadRecording."""
+        latents, speaker = self._conditioning(recordings)
+        return VoiceState(
+            ENGINE,
+            {"latents": latents.cpu().numpy(), "speaker": speaker.cpu().numpy()},
+            {"checkpoint": self.fingerprint},
+        )
+
+    @torch.inference_mode()
+    def similarity(self, audio: Audio, sample_rate: int, voice: VoiceState) -> float | None:
+        """Cosine of speaker embeddings; None for a clip too short to tell."""
+        _, speaker = arrays_of(voice, self.settings.channels, self.fingerprint)
+        samples = resample(torch.from_numpy(audio).float(), sample_rate, SPEAKER_RATE)
+        if samples.shape[0] < SPEAKER_RATE // 10:
+            return None
+        embedding = self._speaker(samples).cpu()
+        return float(F.cosine_similarity(embedding, torch.from_numpy(speaker), dim=0))
+
+
+def best_precision(device: torch.device) -> Precision:
+    """bf16 where it is fast, else fp32."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    fast = torch.backends.mkldnn.is_available() and (
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )
+    return "bf16" if fast else "fp32"
+
+
+def fingerprint(checkpoint: Checkpoint) -> str:
+    """Tells one trained model from another, official or converted: a hash of the perceiver's latents."""
+    latents = checkpoint.weights("gpt.conditioning_perceiver.latents")
+    return hashlib.sha256(latents.numpy().tobytes()).hexdigest()[:16]

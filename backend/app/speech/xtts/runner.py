@@ -1,0 +1,263 @@
+"""The tensors of everything that is being spoken, and the step that gives each utterance its next code.
+
+Rows are dense: the batch is always the first `len(rows)` of them, and when one leaves, the last takes its
+place. Everything a step needs lies in buffers that it updates in place, so that a step is the same list of
+operations whichever utterances are in it; on a GPU it is recorded once a batch size and replayed.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from app.speech.xtts.gpt import Cache, Gpt
+from app.speech.xtts.sampling import Sampling, draws, sample
+
+_VOICES_KEPT = 64
+_PREFILL_TOKENS = 2048  # in one pass, to bound its memory
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One utterance to be decoded. `cap` codes are its most; `voice` names its latents, (32, channels)."""
+
+    id: str
+    tokens: list[int]
+    voice: str
+    latents: NDArray[np.float32]
+    seed: int
+    cap: int
+
+
+@dataclass(slots=True)
+class Row:
+    """What is known of a job that is being spoken, without a tensor."""
+
+    job: Job
+    codes: list[int] = field(default_factory=list)
+    stopped: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """It stopped by itself, or ran into its cap."""
+        return self.stopped or len(self.codes) >= self.job.cap
+
+    @property
+    def states(self) -> int:
+        """How many states it has: one a code, and the one that predicted the stop."""
+        return len(self.codes) + self.stopped
+
+
+class Runner:
+    """`admit` jobs, `step` (or `start` and `finish`), `release` rows. One thread only."""
+
+    def __init__(self, gpt: Gpt, slots: int, sampling: Sampling) -> None:
+        self._gpt = gpt
+        self._sampling = sampling
+        self._prefixes: OrderedDict[str, list[tuple[Tensor, Tensor]]] = OrderedDict()
+        self._graphs: dict[tuple[int, int], Any] = {}
+        self.rows: list[Row] = []
+        self.slots = slots
+        self._allocate()
+
+    def resize(self, slots: int) -> None:
+        """Give up all rows and make room for `slots`; what was spoken is to be admitted again."""
+        self.rows.clear()
+        self._graphs.clear()
+        self._prefixes.clear()
+        self.slots = slots
+        del self._cache, self._states
+        if self._gpt.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self._allocate()
+
+    @torch.inference_mode()
+    def admit(self, jobs: Sequence[Job]) -> None:
+        """Give each job a row and its first code; as many as there are slots left."""
+        if len(self.rows) + len(jobs) > self.slots:
+            raise ValueError(f"{len(jobs)} more jobs do not fit {self.slots} slots")
+        # Prompts of like length share a pass: little padding, and bounded memory.
+        waiting = sorted(jobs, key=lambda job: len(job.tokens))
+        while waiting:
+            longest = len(waiting[-1].tokens) + 3
+            count = max(1, _PREFILL_TOKENS // longest)
+            self._prefill(waiting[-count:])
+            del waiting[-count:]
+
+    @torch.inference_mode()
+    def start(self) -> None:
+        """Begin to give every row its next code; on a GPU this returns at once. No row may have ended."""
+        rows = len(self.rows)
+        if not rows:
+            return
+        self._fit()
+        if self._gpt.device.type == "cuda":
+            self._replay(rows)
+        else:
+            self._decode(rows, self._cache.capacity)
+
+    def finish(self) -> None:
+        """Wait for what `start` began and note the codes."""
+        self._note(range(len(self.rows)))
+
+    def step(self) -> None:
+        """Give every row its next code."""
+        self.start()
+        self.finish()
+
+    def states(self, row: int, start: int = 0) -> Tensor:
+        """A row's states from number `start` on, (count, channels); valid until the next call."""
+        return self._states[row, start : self.rows[row].states]
+
+    def index(self, job_id: str) -> int | None:
+        """Where a job is now; rows move."""
+        return next((number for number, row in enumerate(self.rows) if row.job.id == job_id), None)
+
+    @torch.inference_mode()
+    def release(self, row: int) -> None:
+        """Free a row; the last one moves there."""
+        last = len(self.rows) - 1
+        if row != last:
+            length = self._length(self.rows[last])
+            self._cache.move(last, row, length)
+            self._states[row, : self.rows[last].states] = self._states[last, : self.rows[last].states]
+            for buffer in (self._code, self._count, self._lengths, self._draws, self._seen):
+                buffer[row] = buffer[last]
+            self.rows[row] = self.rows[last]
+        del self.rows[last]
+
+    def _allocate(self) -> None:
+        gpt, slots = self._gpt, self.slots
+        settings, device = gpt.settings, gpt.device
+        longest = 32 + gpt.max_prompt + settings.max_codes
+        capacity = -(-longest // Cache.STEP) * Cache.STEP if device.type == "cuda" else Cache.STEP
+        self._cache = Cache(settings, slots, capacity, gpt.dtype, device)
+        self._code = torch.zeros(slots, dtype=torch.long, device=device)
+        self._count = torch.zeros(slots, dtype=torch.long, device=device)  # codes that a row has
+        self._lengths = torch.zeros(slots, dtype=torch.long, device=device)  # cache positions in use
+        self._draws = torch.zeros(slots, settings.max_codes + 1, device=device)
+        self._seen = torch.zeros(slots, settings.audio_tokens, dtype=torch.bool, device=device)
+        shape = (slots, settings.max_codes + 1, settings.channels)
+        # Touched only where it is written, like the cache.
+        self._states = torch.from_numpy(np.zeros(shape, np.float32)).to(device)
+
+    def _prefix(self, job: Job) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values of a voice's latents: computed once a voice, kept for the last ones used."""
+        prefix = self._prefixes.get(job.voice)
+        if prefix is None:
+            prefix = self._gpt.prefix(torch.from_numpy(job.latents))
+            while len(self._prefixes) >= _VOICES_KEPT:
+                self._prefixes.popitem(last=False)
+            self._prefixes[job.voice] = prefix
+        self._prefixes.move_to_end(job.voice)
+        return prefix
+
+    def _length(self, row: Row) -> int:
+        """Cache positions that a row uses: latents, prompt, and all codes but the last."""
+        return len(row.job.latents) + len(row.job.tokens) + 3 + max(0, len(row.codes) - 1)
+
+    def _fit(self, rows: int | None = None) -> None:
+        """On the CPU, let the cache be as long as the longest row needs."""
+        if self._gpt.device.type == "cpu":
+            needed = max(self._length(row) for row in self.rows) + 1
+            # Shrinking pays when much of what every step reads is padding.
+            if needed > self._cache.capacity or needed + 2 * Cache.STEP <= self._cache.capacity:
+                self._cache.fit(needed, len(self.rows) if rows is None else rows)
+
+    def _prefill(self, jobs: Sequence[Job]) -> None:
+        first, gpt, device = len(self.rows), self._gpt, self._gpt.device
+        self.rows += [Row(job) for job in jobs]
+        self._fit(first)
+        rows = slice(first, len(self.rows))
+        prompts = [gpt.prompt(job.tokens) for job in jobs]
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+        past = {len(job.latents) for job in jobs}
+        if len(past) != 1:
+            raise ValueError("voices of one batch have different numbers of latents")
+        for number, job in enumerate(jobs, first):
+            self._cache.put(number, self._prefix(job))
+            self._draws[number] = draws(job.seed, self._draws.shape[1]).to(device)
+        x = torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True)
+        x = gpt.prefill(x, self._cache, first, past.pop())
+        last = x[torch.arange(len(jobs), device=device), lengths - 1]
+        self._count[rows] = 0
+        self._lengths[rows] = lengths + len(jobs[0].latents)
+        # coqui-tts writes id 1 in the places of latents and text, and so penalises it from the start.
+        self._seen[rows] = False
+        self._seen[rows, 1] = True
+        self._seen[rows, gpt.settings.start_audio] = True
+        self._choose(last, first, len(self.rows))
+        self._note(range(first, len(self.rows)))
+
+    def _decode(self, rows: int, capacity: int) -> None:
+        """One step of the first `rows` rows, all of it on buffers."""
+        gpt = self._gpt
+        x = gpt.embed(self._code[:rows], self._count[:rows])
+        x = gpt.decode(x, self._cache, self._lengths[:rows], capacity)
+        self._lengths[:rows] += 1
+        self._choose(x, 0, rows)
+
+    def _choose(self, x: Tensor, start: int, stop: int) -> None:
+        """From the last layer's output to the next code of rows `start` … `stop`."""
+        rows = slice(start, stop)
+        states = self._gpt.states(x)
+        place = self._count[rows, None, None].expand(-1, 1, states.shape[-1])
+        self._states[rows].scatter_(1, place, states[:, None])
+        draw = self._draws[rows].gather(1, self._count[rows, None])[:, 0]
+        codes = sample(self._gpt.logits(states), self._seen[rows], draw, self._sampling)
+        self._code[rows] = codes
+        self._seen[rows].scatter_(1, codes[:, None], True)
+        self._count[rows] += 1
+
+    def _note(self, rows: range) -> None:
+        stop = self._gpt.settings.stop_audio
+        codes = self._code[rows.start : rows.stop].tolist()
+        for number, code in zip(rows, codes, strict=True):
+            if code == stop:
+                self.rows[number].stopped = True
+            else:
+                self.rows[number].codes.append(code)
+
+    def _replay(self, rows: int) -> None:
+        """Record the step of a bucket of rows and of cache positions once, then replay it.
+
+        Rows of the bucket that nobody speaks in write into memory of their own, which is cleared on
+        admission.
+        """
+        bucket = min(self.slots, 1 << (rows - 1).bit_length())
+        needed = max(self._length(row) for row in self.rows) + 1
+        capacity = min(self._cache.capacity, max(256, 1 << (needed - 1).bit_length()))
+        self._count[rows:bucket] = 0
+        self._lengths[rows:bucket] = 0
+        graph = self._graphs.get((bucket, capacity))
+        if graph is None:
+            graph = self._record(bucket, capacity)
+            self._graphs[bucket, capacity] = graph
+        graph.replay()
+
+    def _record(self, bucket: int, capacity: int) -> Any:
+        buffers = (self._code, self._count, self._lengths, self._seen)
+        kept = [buffer.clone() for buffer in buffers]
+
+        def restore() -> None:
+            for buffer, old in zip(buffers, kept, strict=True):
+                buffer.copy_(old)
+
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):  # a first run lets the libraries choose their kernels
+            self._decode(bucket, capacity)
+        torch.cuda.current_stream().wait_stream(stream)
+        restore()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._decode(bucket, capacity)
+        restore()
+        return graph

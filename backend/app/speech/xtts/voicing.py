@@ -1,0 +1,106 @@
+"""From states to audio: which frames of which utterance are due, and many of them at once.
+
+A track is cut into windows of frames with context on both sides. Windows of one length go through the
+vocoder together. What was spoken once is never spoken again; only context is, as far as the vocoder sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from app.speech.xtts.vocoder import CONTEXT, HOP, Frames, Vocoder
+
+FIRST_CODES = 8  # before the first audio of a stream
+_LEAST_CODES, _MOST_CODES = 8, 32  # between later pieces
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Frames (length, channels) of one utterance, of which `take` from `skip` on are wanted."""
+
+    frames: Tensor
+    speaker: Tensor
+    skip: int
+    take: int
+
+
+class Track:
+    """How much of one utterance was spoken already. `speaker` is (512,)."""
+
+    def __init__(self, speaker: Tensor, speed: float) -> None:
+        self._speaker = speaker
+        self._frames = Frames(speed)
+        self._spoken = 0
+        self._due = FIRST_CODES
+
+    @property
+    def begun(self) -> bool:
+        return self._spoken > 0
+
+    def due(self, states: int) -> bool:
+        """Whether a stream has enough new states for its next piece; pieces grow with what was spoken."""
+        return states >= self._due
+
+    def windows(self, states: Tensor, ended: bool, length: int) -> list[Window]:
+        """All that is new in states (count, channels), in windows of at most `length` frames.
+
+        Of an utterance that goes on, what still misses context is left for later.
+        """
+        count = states.shape[0]
+        self._due = count + min(max(count // 2, _LEAST_CODES), _MOST_CODES)
+        known = self._frames.total(count) if ended else self._frames.ready(count)
+        stop = known if ended else known - CONTEXT
+        windows = []
+        while self._spoken < stop:
+            end = min(stop, self._spoken + max(1, length - 2 * CONTEXT))
+            high = min(known, end + CONTEXT)
+            # The last window reaches back so that it is as long as the others and can go with them.
+            low = max(0, min(self._spoken - CONTEXT, high - length) if ended else self._spoken - CONTEXT)
+            frames = self._frames(states, low, high)
+            windows.append(Window(frames, self._speaker, self._spoken - low, end - self._spoken))
+            self._spoken = end
+        return windows
+
+
+class Voicing:
+    """Windows in, audio out. On a GPU beside the decoding, on a stream of its own."""
+
+    def __init__(self, vocoder: Vocoder, device: torch.device) -> None:
+        self._vocoder = vocoder
+        self._stream = torch.cuda.Stream() if device.type == "cuda" else None
+        # A GPU wants many windows at once; a CPU is busy with one, and saves context with a long one.
+        self.window_frames, self._batch = (156, 64) if device.type == "cuda" else (508, 1)
+
+    def shrink(self) -> None:
+        """Take half as many windows at once: memory was short."""
+        self._batch = max(1, self._batch // 2)
+
+    def __call__(self, windows: Sequence[Window]) -> list[NDArray[np.float32]]:
+        """The wanted audio of each window, in their order."""
+        if self._stream is None:
+            return self._speak(windows)
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            return self._speak(windows)
+
+    def _speak(self, windows: Sequence[Window]) -> list[NDArray[np.float32]]:
+        audio: dict[int, NDArray[np.float32]] = {}
+        order = sorted(range(len(windows)), key=lambda number: windows[number].frames.shape[0])
+        while order:
+            length = windows[order[0]].frames.shape[0]
+            group = [n for n in order[: self._batch] if windows[n].frames.shape[0] == length]
+            del order[: len(group)]
+            waves = self._vocoder(
+                torch.stack([windows[n].frames for n in group]),
+                torch.stack([windows[n].speaker for n in group]),
+            )
+            for number, wave in zip(group, waves.cpu(), strict=True):
+                window = windows[number]
+                audio[number] = wave[window.skip * HOP : (window.skip + window.take) * HOP].numpy()
+        return [audio[number] for number in range(len(windows))]
