@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
+from app.audio import decode
+from app.config import Settings
 from app.kit.database import Database
-from tests.databases import POSTGRESQL, Databases, PostgresServer, kinds
+from tests.databases import POSTGRESQL, SQLITE, Databases, PostgresServer, kinds
+
+# What only PostgreSQL can show is in files of that name.
+collect_ignore_glob = [] if POSTGRESQL in kinds() else ["*_postgres.py"]
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +54,55 @@ def database(database_url: str) -> Iterator[Database]:
     database = Database(database_url)
     yield database
     database.close()
+
+
+@pytest.fixture(scope="session")
+def sqlite_databases(tmp_path_factory: pytest.TempPathFactory) -> Databases:
+    return Databases(SQLITE, tmp_path_factory.mktemp("sqlite-only"), None)
+
+
+@pytest.fixture
+def sqlite_url(sqlite_databases: Databases) -> Iterator[str]:
+    """A SQLite database with all tables: for what is the same on both."""
+    yield from sqlite_databases.laid_out()
+
+
+@pytest.fixture(scope="session")
+def application(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+    """The service's application, made once; each test gives it parts of its own."""
+    from app.main import create_app
+
+    return create_app(_settings(tmp_path_factory.mktemp("application"), "sqlite://"))
+
+
+def _settings(folder: Path, url: str, **changed: Any) -> Settings:
+    defaults: dict[str, Any] = {"engine": "mock", "workers": 0, "data_dir": folder, "database_url": url}
+    return Settings(_env_file=None, **defaults | changed)  # type: ignore[call-arg]
+
+
+@pytest.fixture
+def settings(tmp_path: Path, sqlite_url: str) -> Settings:
+    """Settings over a temporary data folder: the mock engine, no worker, SQLite."""
+    return _settings(tmp_path / "data folder", sqlite_url)
+
+
+@pytest.fixture
+def service(application: FastAPI, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A service in this process, on SQLite; see tests/service.py."""
+    from tests.service import decode_here, serving
+
+    monkeypatch.setattr(decode, "_run_child", decode_here)
+    with serving(application, settings) as made:
+        yield made
+
+
+@pytest.fixture
+def any_service(
+    application: FastAPI, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
+    """The same on SQLite and on PostgreSQL: for rules that the database keeps."""
+    from tests.service import decode_here, serving
+
+    monkeypatch.setattr(decode, "_run_child", decode_here)
+    with serving(application, _settings(tmp_path / "data folder", database_url)) as made:
+        yield made

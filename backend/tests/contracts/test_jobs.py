@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 
 from app.jobs import BATCH, EXIT_GIVEN_UP, INTERACTIVE, Jobs, JobState, JobStatus
 from app.kit.database import Database
-from tests.conftest import PostgresServer
 from tests.jobs.processes import Child, results, until, workshop
 
 Start = Callable[..., Child]

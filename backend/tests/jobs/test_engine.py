@@ -1,0 +1,50 @@
+"""What of DBOS must not show: its voice, its journal settings, its network."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from app.jobs import Jobs, Registry, Worker
+from app.jobs.engine import migrate, worker_engine
+from app.kit.database import Database, journal_mode
+
+
+def test_a_worker_comes_and_goes_in_silence(
+    database: Database, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    registry = Registry()
+    registry.job("work")(lambda ctx: None)
+    for _ in range(2):  # the second one finds no trace of the first
+        worker = Worker(database, registry, beat_seconds=0.1)
+        worker.start()
+        assert Jobs(database).counts().alive_workers == 1
+        worker.stop()
+        assert Jobs(database).counts().alive_workers == 0
+    assert "dbos" not in capfd.readouterr().err.lower()
+    assert [record for record in caplog.records if record.name.startswith("dbos")] == []
+
+
+def test_migrating_again_changes_nothing(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
+    migrate(database)
+    migrate(database)
+    database.close()
+
+
+def test_the_engines_own_connections_sync_as_ours_do(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'a.sqlite3'}")
+    engine = worker_engine(database, connections=2)
+    with engine.connect() as connection:
+        settings = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("synchronous", "journal_mode", "foreign_keys")
+        }
+    assert settings["synchronous"] == 2  # FULL
+    assert settings["foreign_keys"] == 1
+    assert settings["journal_mode"] == ("wal" if journal_mode() == "WAL" else "persist")
+    engine.dispose()
+    database.close()
