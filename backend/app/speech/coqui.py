@@ -116,7 +116,7 @@ class CoquiEngine:
             engine=self.name,
             arrays={
                 "latents": latents[0].float().cpu().numpy(),
-                "speaker_embedding": embedding.flatten().float().cpu().numpy(),
+                "speaker": embedding.flatten().float().cpu().numpy(),
             },
         )
 
@@ -136,7 +136,7 @@ class CoquiEngine:
         import torch
 
         model = self._loaded()
-        mine = _array(voice, "speaker_embedding").ravel()
+        mine = _array(voice, "speaker").ravel()
         with self._busy, torch.inference_mode():
             clip = torch.from_numpy(np.array(audio, dtype=np.float32, ndmin=2))
             theirs = model.get_speaker_embedding(clip, sample_rate).flatten().float().cpu().numpy()
@@ -192,7 +192,7 @@ class CoquiEngine:
         config = self._loaded().config
         voice = utterance.voice
         latents = torch.from_numpy(np.array(_array(voice, "latents"), ndmin=3))
-        embedding = torch.from_numpy(np.array(_array(voice, "speaker_embedding")).reshape(1, -1, 1))
+        embedding = torch.from_numpy(np.array(_array(voice, "speaker")).reshape(1, -1, 1))
         torch.manual_seed(utterance.seed)
         return speak(
             utterance.text,

@@ -152,7 +152,7 @@ def test_it_speaks_whole_and_in_pieces(engine: CoquiEngine) -> None:
     voice = engine.condition([RECORDING, RECORDING])
     assert {name: array.shape for name, array in voice.arrays.items()} == {
         "latents": (32, 64),
-        "speaker_embedding": (512,),
+        "speaker": (512,),
     }
     assert engine.similarity(RECORDING.audio, 22050, voice) == pytest.approx(1.0)
     whole, again, *pieces = speak(
