@@ -328,7 +328,7 @@ def _publish(release: Release, root: Path, source: str, accepted_by: str) -> Ins
     _sync(root)
     shutil.rmtree(old, ignore_errors=True)
     there = look(release, root)
-    assert there is not None  # noqa: S101
+    assert there is not None
     return there
 
 
