@@ -42,6 +42,12 @@ lock: $(VENV)/.uv ## lock what is installed, with hashes and without addresses
 	cd $(BACKEND) && $(UV) pip compile -q --universal --generate-hashes --no-header pyproject.toml --group dev -c requirements/service.txt -o requirements/check.txt
 	cd $(BACKEND) && $(UV) pip compile -q --universal --generate-hashes --no-header pyproject.toml --group dev --group test --extra xtts -c requirements/check.txt -o requirements/test.txt
 
+demo: $(VENV)/.service ## the main job, from recordings (SAMPLES=folder) to WAV files in demo-output/
+	@$(BIN)/python tools/demo.py "$(SAMPLES)"
+
+run: $(VENV)/.service ## the service on port 8000 (MOKSORI_PORT, MOKSORI_HOST, MOKSORI_DATA_DIR)
+	$(BIN)/moksori serve
+
 check: $(VENV)/.check ## format, lint, types and import rules, in seconds
 	cd $(BACKEND) && $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
 
@@ -50,6 +56,9 @@ format: $(VENV)/.check ## put the code into the house's form
 
 test: $(VENV)/.test ## set everything up and pass all tests
 	tools/test
+
+bench: $(VENV)/.test ## measure: all, or one of BENCH=service|builtin|jobs|korean|xtts
+	tools/bench $(BENCH)
 
 REFERENCE := .reference/venv
 $(REFERENCE)/.ready: $(VENV)/.uv tools/reference/requirements.txt
