@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
 from app.config import load_settings
 from app.speech import weights
@@ -101,7 +101,7 @@ def list_() -> None:
     """Show which weights are here, under which licence, and what is wrong with them."""
     with _shown_errors() as console:
         root = load_settings().weights
-        table = Table("weights", "GB", "state", "licence accepted by", "folder")
+    X
         for there in (found := weights.look_all(root)):
             state = "; ".join(there.problems) or (
                 "published" if there.published else "not the published files"
