@@ -104,9 +104,9 @@ def analyze(audio: Audio, *, breath: bool = False) -> Frames:
     return Frames(f0.astype(np.float32), envelope, bands)
 
 
-def synthesize(f0: Floats, envelope: Floats, aperiodicity: Floats) -> Audio:
-    """Put speech together from rows like `Frames`' own; (n * RATE * FRAME,) samples."""
-    power = np.exp(2 * to_bins(envelope).astype(np.float64))
-    noise = pyworld.decode_aperiodicity(aperiodicity.astype(np.float64), RATE, FFT)
-    audio = pyworld.synthesize(f0.astype(np.float64), power, noise, RATE, 1000 * FRAME)
+def synthesize(frames: Frames) -> Audio:
+    """Put speech together again: (n * RATE * FRAME,) samples."""
+    power = np.exp(2 * to_bins(frames.envelope).astype(np.float64))
+    noise = pyworld.decode_aperiodicity(frames.aperiodicity.astype(np.float64), RATE, FFT)
+    audio = pyworld.synthesize(frames.f0.astype(np.float64), power, noise, RATE, 1000 * FRAME)
     return np.asarray(audio, np.float32)

@@ -6,6 +6,9 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -37,6 +40,24 @@ def library() -> tuple[str, str]:
     return _SYSTEM
 
 
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word as it was spoken: from which sample on, and the signs that follow it in the text."""
+
+    text: str
+    signs: str
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What espeak-ng said: samples within -1..1 at `sample_rate` Hz, and where each word begins."""
+
+    audio: Audio
+    sample_rate: int
+    words: tuple[Word, ...]
+
+
 class Espeak:
     """A running espeak-ng: started at the first text, and again after it died. Not thread-safe."""
 
@@ -50,21 +71,21 @@ class Espeak:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.close()
 
-    def say(self, text: str, *, voice: str = "ko", rate: int = 175, pitch: int = 50) -> tuple[Audio, int]:
-        """Speak `text`: samples within -1..1 and their rate in Hz.
+    def say(self, text: str, *, voice: str = "ko", rate: int = 175, pitch: int = 50) -> Spoken:
+        """Speak `text`, at `rate` of espeak-ng's words a minute (80–450) and `pitch` 0–99.
 
-        `rate` is in espeak-ng's words a minute (80–450), `pitch` 0–99. Raises EngineUnavailable where
-        there is no library, EngineCrashed when it died on this text, SpeechError for an unknown voice.
+        Raises EngineUnavailable where there is no library, EngineCrashed when it died on this text,
+        SpeechError for an unknown voice.
         """
         header = {"voice": voice, "rate": rate, "pitch": pitch}
-        answer, blobs = self._ask(header, text.replace("\0", " ").encode("utf-8", "replace"))
+        text = text.replace("\0", " ")
+        answer, blobs = self._ask(header, text.encode("utf-8", "replace"))
         if "crashed" in answer:
             raise EngineCrashed("espeak-ng died on this text", "Try again, or change the text.")
         if "error" in answer:
             raise SpeechError(str(answer["error"]), "Choose a language that espeak-ng speaks.")
-        return np.frombuffer(blobs[0], "<i2").astype(np.float32) / np.float32(32768), int(
-            answer["sample_rate"]
-        )
+        audio = np.frombuffer(blobs[0], "<i2").astype(np.float32) / np.float32(32768)
+        return Spoken(audio, int(answer["sample_rate"]), tuple(_words(text, answer["words"])))
 
     def start(self) -> None:
         """Start the process if none runs. Raises EngineUnavailable."""
@@ -106,3 +127,10 @@ class Espeak:
         except pipe.PipeClosed as error:
             self.close()
             raise EngineCrashed("espeak-ng died on this text", "Try again, or change the text.") from error
+
+
+def _words(text: str, events: Sequence[tuple[int, int, int]]) -> Iterator[Word]:
+    for position, length, sample in events:
+        end = position + length
+        signs = "".join(takewhile(lambda sign: not sign.isalnum() and not sign.isspace(), text[end:]))
+        yield Word(text[position:end], signs, sample)

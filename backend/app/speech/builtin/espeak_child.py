@@ -5,12 +5,14 @@ neither licence nor service any harm. Runs as a file, without the packages aroun
 standard library and `pipe`, its neighbour, alone.
 
 Request: `{"voice": "ko", "rate": 175, "pitch": 50}` and the text as UTF-8.
-Answer: `{"sample_rate": 22050}` and the samples, or `{"error": "..."}`.
+Answer: `{"sample_rate": 22050, "words": [[character, characters, sample], ...]}` and the samples;
+`{"error": "..."}`; or `{"crashed": status}`.
 """
 
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import signal
 import sys
@@ -22,7 +24,27 @@ _SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: samples go to the callback before 
 _RATE, _PITCH = 1, 3  # espeak_PARAMETER
 _UTF8_END_PAUSE = 1 | 0x1000  # espeakCHARS_UTF8 | espeakENDPAUSE
 _SECONDS = 20  # no announcement needs a hundredth of this
-_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+_END_OF_LIST, _WORD = 0, 1  # espeak_EVENT_TYPE
+
+
+class _Event(ctypes.Structure):
+    """espeak_EVENT, as speak_lib.h lays it out."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("identifier", ctypes.c_uint),
+        ("position", ctypes.c_int),  # in characters, from 1
+        ("length", ctypes.c_int),
+        ("milliseconds", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    )
+
+
+_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
+)
 
 
 class Espeak:
@@ -31,6 +53,7 @@ class Espeak:
     def __init__(self, library: str, data: str) -> None:
         self._library = ctypes.CDLL(library)
         self._heard = bytearray()
+        self.words: list[tuple[int, int, int]] = []
         self.sample_rate: int = self._library.espeak_Initialize(_SYNCHRONOUS, 0, data.encode(), 0x8000)
         if self.sample_rate <= 0:
             raise OSError("espeak_Initialize failed")
@@ -39,14 +62,17 @@ class Espeak:
         self._callback = _CALLBACK(self._hear)  # kept: the library holds only its address
         self._library.espeak_SetSynthCallback(self._callback)
 
-    def _hear(self, samples: Any, count: int, _events: Any) -> int:
+    def _hear(self, samples: Any, count: int, events: Any) -> int:
+        for event in itertools.takewhile(lambda event: event.type != _END_OF_LIST, events):
+            if event.type == _WORD:
+                self.words.append((event.position - 1, event.length, event.sample))
         if samples and count > 0:
             self._heard += ctypes.string_at(samples, 2 * count)
         return 0
 
     def say(self, text: bytes, voice: str, rate: int, pitch: int) -> bytes:
         """Speak, as 16-bit mono at `sample_rate`; ValueError for a voice that is not there."""
-        self._heard = bytearray()
+        self._heard, self.words = bytearray(), []
         library = self._library
         if library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise ValueError(f"espeak-ng has no voice {voice!r}")
@@ -93,7 +119,7 @@ def _answer(espeak: Espeak, request: dict[str, Any], text: bytes, answers: Binar
     except ValueError as error:
         pipe.send(answers, {"error": str(error)})
     else:
-        pipe.send(answers, {"sample_rate": espeak.sample_rate}, samples)
+        pipe.send(answers, {"sample_rate": espeak.sample_rate, "words": espeak.words}, samples)
 
 
 if __name__ == "__main__":

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
-from app.speech.builtin import analysis
+from app.speech.builtin import analysis, prosody
 from app.speech.builtin.analysis import FRAME, RATE, Floats
 from app.speech.builtin.espeak import Espeak
 from app.speech.builtin.voice import Target
 from app.speech.interface import Audio, SpeechError
 
 MOST_CHARACTERS = 1000
-_WORDS = 175  # espeak-ng's rate at speed 1, words a minute
+_WORDS = 145  # espeak-ng's words a minute at speed 1: some 4.6 syllables a second, as announcers speak
 _PAUSE = round(0.08 * RATE)  # silence this long ends a phrase
 _EDGE = round(0.06 * RATE)  # silence kept before the first sound and after the last
 _FADE = round(0.01 * RATE)
@@ -34,14 +35,22 @@ def speak(
         raise SpeechError(f"A text has 1 to {MOST_CHARACTERS} characters.", "Split or fill in the text.")
     if not 0.5 <= speed <= 2.0:
         raise SpeechError("The speed is outside 0.5–2.0.", "Choose a speed from 0.5 to 2.0.")
-    source, rate = espeak.say(text, voice=language, rate=round(_WORDS * speed))
-    source = analysis.resample(source, rate)
+    spoken = espeak.say(text, voice=language, rate=round(_WORDS * speed))
+    source = analysis.resample(spoken.audio, spoken.sample_rate)
+    scale = RATE / spoken.sample_rate
+    words = [replace(word, start=round(word.start * scale)) for word in spoken.words]
     random = np.random.default_rng(seed & 0xFFFFFFFF)
     parts = phrases(source)
     if not parts:
         raise SpeechError("Nothing in this text can be spoken.", "Write words, not signs alone.")
     for part, (start, end) in enumerate(parts, 1):
-        yield _phrase(source[start:end], target, random), part == len(parts)
+        frames = analysis.analyze(source[start:end])
+        melody = None
+        if language.split("-", maxsplit=1)[0] == "ko":
+            inside = [word for word in words if start <= word.start < end]
+            melody = prosody.contour(inside, len(frames), start) + _wander(len(frames), random)
+        audio = analysis.synthesize(target.convert(frames, melody))
+        yield _finish(audio, end - start), part == len(parts)
 
 
 def phrases(source: Audio) -> list[tuple[int, int]]:
@@ -56,11 +65,9 @@ def phrases(source: Audio) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def _phrase(source: Audio, target: Target, random: np.random.Generator) -> Audio:
-    frames = analysis.analyze(source)
-    f0, envelope, aperiodicity = target.convert(frames)
-    audio = analysis.synthesize(f0 * _wander(len(f0), random), envelope, aperiodicity)
-    audio = np.pad(audio, (0, max(len(source) - len(audio), 0)))[: len(source)]
+def _finish(audio: Audio, length: int) -> Audio:
+    """Fit to `length` samples, fade both ends (they lie in pauses), and keep within -1..1."""
+    audio = np.pad(audio, (0, max(length - len(audio), 0)))[:length]
     ramp = np.linspace(0, 1, _FADE, dtype=np.float32)
     audio[:_FADE] *= ramp
     audio[-_FADE:] *= ramp[::-1]
@@ -68,11 +75,10 @@ def _phrase(source: Audio, target: Target, random: np.random.Generator) -> Audio
 
 
 def _wander(frames: int, random: np.random.Generator) -> Floats:
-    """A slow drift of pitch, about 1 %, that the seed draws: no two takes of a person are the same."""
+    """A slow drift of pitch, (frames,) in standard deviations, that the seed draws."""
     knots = random.standard_normal(int(frames * FRAME * 4) + 4)
     at = np.arange(frames) * FRAME * 4
-    drift = np.interp(at, np.arange(len(knots)), knots)
-    return np.asarray(np.exp(0.01 * drift), np.float32)
+    return np.asarray(0.1 * np.interp(at, np.arange(len(knots)), knots), np.float32)
 
 
 def limit(audio: Audio) -> Audio:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 
 from app.speech.builtin import analysis
 from app.speech.builtin.analysis import FRAME, MELS, Floats, Frames
@@ -18,9 +19,16 @@ from app.speech.interface import BadVoice, Recording, SpeechError, VoiceState
 ENGINE = "builtin"
 FORMAT = 1
 ORDER = 20  # mel-cepstral coefficients that frames are compared by
+CONTEXT = 4  # rows before and after (20 ms) that count as well, so that movements find their like
+CONTEXT_WEIGHT = 0.7
 NEAREST = 6  # of the actor's frames, whose mean takes a frame's place
-MOST_FRAMES = round(120 / FRAME)  # two minutes of speech; more changes little and slows every frame down
-LEAST_FRAMES = round(1.0 / FRAME)
+HOP = 2  # rows from one compared frame to the next: speech hardly changes in 10 ms
+SMOOTH = 1.5  # rows: standard deviation of the window over chosen envelopes
+MOST_VARIANCE = 1.6  # by which the spread that averaging took away is given back, at most
+MOST_FRAMES = round(120 / FRAME / HOP)  # two minutes of speech; more only slows every frame down
+LEAST_FRAMES = round(1.0 / FRAME / HOP)
+DEPTH = 3 * ORDER
+LOUDNESS = 0.09  # RMS of what is spoken, pauses included: peaks stay clear of full scale
 
 # Korean with every initial, vowel and final in it: what espeak-ng's speech is like on the whole.
 CALIBRATION = (
@@ -36,9 +44,11 @@ CALIBRATION = (
 class Target:
     """A voice ready to convert to.
 
-    envelope: (n, MELS) log amplitudes of the actor's frames; aperiodicity: (n, bands) dB; features:
-    (n, ORDER) their normalised mel-cepstra; square: (n,) their squared lengths. The rest are the
-    statistics that normalise a source frame: `source_*` of espeak-ng, `actor_*` of the actor.
+    envelope: (n, MELS) log amplitudes of the actor's frames; aperiodicity: (n, BANDS) dB; features:
+    (n, DEPTH) what they are found by; square: (n,) the features' squared lengths.
+    source_mean, source_scale: (ORDER,) of espeak-ng's mel-cepstra. middle, variance: (MELS,) the point
+    around which converted envelopes are spread, and how far. gain: of the log level. Pitches are the
+    mean and spread of log F0.
     """
 
     envelope: Floats
@@ -48,27 +58,46 @@ class Target:
     top: int
     source_mean: Floats
     source_scale: Floats
+    middle: Floats
+    variance: Floats
     gain: float
     source_pitch: tuple[float, float]
     actor_pitch: tuple[float, float]
 
-    def convert(self, source: Frames) -> tuple[Floats, Floats, Floats]:
-        """The source's f0, envelope and aperiodicity as the actor would have them."""
-        wanted = (cepstrum(source.envelope, self.top) - self.source_mean) / self.source_scale
-        distance = self.square - 2 * (wanted @ self.features.T)
-        nearest = np.argpartition(distance, NEAREST, axis=1)[:, :NEAREST]
-        envelope = self.envelope[nearest].mean(axis=1)
+    def convert(self, source: Frames, melody: Floats | None = None) -> Frames:
+        """The source as the actor would say it.
+
+        `melody`, (n,), is the pitch in standard deviations; without one it is the source's own.
+        """
+        if melody is None:
+            own_mean, own_spread = self.source_pitch
+            melody = ((np.log(np.maximum(source.f0, 1)) - own_mean) / own_spread).astype(np.float32)
+        mean, spread = self.actor_pitch
+        pitch = np.exp(np.clip(melody, -2.2, 2.2) * spread + mean)
+        voiced = source.f0 > 0
+        envelope, aperiodicity = self._nearest(source)
+        envelope = (envelope - self.middle) * self.variance + self.middle
         level = source.envelope[:, : self.top].mean(axis=1) + self.gain
         envelope += (level - envelope[:, : self.top].mean(axis=1))[:, None]
-        voiced = source.f0 > 0
-        aperiodicity = np.where(voiced[:, None], self.aperiodicity[nearest].mean(axis=1), 0)
-        return self._pitch(source.f0), envelope, aperiodicity.astype(np.float32)
+        return Frames(
+            np.where(voiced, np.clip(pitch, analysis.F0_FLOOR, analysis.F0_CEIL), 0).astype(np.float32),
+            envelope.astype(np.float32),
+            np.where(voiced[:, None], aperiodicity, 0).astype(np.float32),
+        )
 
-    def _pitch(self, f0: Floats) -> Floats:
-        (mean, spread), (actor_mean, actor_spread) = self.source_pitch, self.actor_pitch
-        log = np.log(np.maximum(f0, 1))
-        mapped = np.exp((log - mean) / spread * actor_spread + actor_mean)
-        return np.where(f0 > 0, np.clip(mapped, analysis.F0_FLOOR, analysis.F0_CEIL), 0).astype(np.float32)
+    def _nearest(self, source: Frames) -> tuple[Floats, Floats]:
+        """Means of the actor's nearest frames for each of the source's, smooth in time."""
+        cepstra = (cepstrum(source.envelope, self.top) - self.source_mean) / self.source_scale
+        wanted = in_context(cepstra)[::HOP]
+        distance = self.square - 2 * (wanted @ self.features.T)
+        nearest = np.argpartition(distance, NEAREST, axis=1)[:, :NEAREST]
+        chosen = np.concatenate([self.envelope, self.aperiodicity], axis=1)[nearest].mean(axis=1)
+        at = np.arange(len(source)) / HOP
+        low = np.minimum(at.astype(int), len(chosen) - 1)
+        high = np.minimum(low + 1, len(chosen) - 1)
+        part = (at - low)[:, None].astype(np.float32)
+        rows = gaussian_filter1d(chosen[low] * (1 - part) + chosen[high] * part, SMOOTH, axis=0)
+        return rows[:, :MELS], rows[:, MELS:]
 
 
 def cepstrum(envelope: Floats, top: int) -> Floats:
@@ -76,41 +105,61 @@ def cepstrum(envelope: Floats, top: int) -> Floats:
     return np.asarray(scipy.fft.dct(envelope[:, :top], axis=1, norm="ortho")[:, 1 : ORDER + 1], np.float32)
 
 
+def in_context(cepstra: Floats) -> Floats:
+    """Each row with the ones CONTEXT before and after it: (n, ORDER) to (n, DEPTH)."""
+    padded = np.pad(cepstra, ((CONTEXT, CONTEXT), (0, 0)), mode="edge")
+    before, after = padded[: -2 * CONTEXT], padded[2 * CONTEXT :]
+    return np.concatenate([CONTEXT_WEIGHT * before, cepstra, CONTEXT_WEIGHT * after], axis=1)
+
+
 def build(recordings: Sequence[Recording], espeak: Espeak) -> VoiceState:
     """Compute a voice. Raises SpeechError when the recordings hold less than a second of speech."""
-    actor = _join([_frames(recording) for recording in recordings])
+    parts = [_frames(recording) for recording in recordings]
+    actor = _join(parts)
     top = _band(actor)
-    spoken = actor.envelope[_speech(actor, top)]
-    if len(spoken) < LEAST_FRAMES or not (actor.f0 > 0).any():
+    speech = _speech(actor, top)
+    keep = np.flatnonzero(speech)[::HOP]
+    if len(keep) < LEAST_FRAMES or not (actor.f0 > 0).any():
         raise SpeechError(
             "The recordings hold less than a second of speech.", "Add recordings of the actor speaking."
         )
-    keep = np.flatnonzero(_speech(actor, top))
     keep = keep[np.linspace(0, len(keep) - 1, min(len(keep), MOST_FRAMES)).astype(int)]
-    source = _join([analysis.analyze(espeak.say(text)[0]) for text in CALIBRATION])
+    cepstra = cepstrum(actor.envelope, top)
+    mean, scale = cepstra[speech].mean(axis=0), np.maximum(cepstra[speech].std(axis=0), 1e-3)
+    features = np.concatenate([in_context((cepstrum(p.envelope, top) - mean) / scale) for p in parts])
+    spoken = [espeak.say(text) for text in CALIBRATION]
+    source = _join([analysis.analyze(analysis.resample(one.audio, one.sample_rate)) for one in spoken])
     heard = _speech(source, top)
     source_cepstra = cepstrum(source.envelope[heard], top)
-    gain = actor.envelope[keep, :top].mean() - source.envelope[heard, :top].mean()
-    return VoiceState(
-        ENGINE,
-        {
-            "envelope": actor.envelope[keep].astype(np.float16),
-            "aperiodicity": actor.aperiodicity[keep].astype(np.float16),
-            "source_mean": source_cepstra.mean(axis=0),
-            "source_scale": source_cepstra.std(axis=0),
-        },
-        {
-            "format": FORMAT,
-            "sample_rate": analysis.RATE,
-            "top": top,
-            "gain": float(gain),
-            "source_pitch": _pitch_statistics(source.f0),
-            "actor_pitch": _pitch_statistics(actor.f0),
-            "recordings": len(recordings),
-            "seconds": round(len(actor) * FRAME, 2),
-            "espeak": espeak.version,
-        },
-    )
+    arrays = {
+        "envelope": actor.envelope[keep].astype(np.float16),
+        "aperiodicity": actor.aperiodicity[keep].astype(np.float16),
+        "features": features[keep].astype(np.float16),
+        "source_mean": source_cepstra.mean(axis=0),
+        "source_scale": np.maximum(source_cepstra.std(axis=0), 1e-3),
+        "middle": np.zeros(MELS, np.float32),
+        "variance": np.ones(MELS, np.float32),
+    }
+    facts: dict[str, Any] = {
+        "format": FORMAT,
+        "sample_rate": analysis.RATE,
+        "top": top,
+        "gain": 0.0,
+        "source_pitch": _pitch_statistics(source.f0),
+        "actor_pitch": _pitch_statistics(actor.f0),
+        "recordings": len(recordings),
+        "seconds": round(len(actor) * FRAME, 2),
+        "espeak": espeak.version,
+    }
+    # What averaging and espeak-ng's loudness do to the voice is measured on the calibration text.
+    converted = target(VoiceState(ENGINE, arrays, facts)).convert(source)
+    middle = converted.envelope[heard].mean(axis=0)
+    spread = actor.envelope[speech].std(axis=0) / np.maximum(converted.envelope[heard].std(axis=0), 1e-3)
+    arrays["middle"] = middle.astype(np.float32)
+    arrays["variance"] = np.clip(spread, 1, MOST_VARIANCE).astype(np.float32)
+    audible = analysis.synthesize(target(VoiceState(ENGINE, arrays, facts)).convert(source))
+    facts["gain"] = float(np.log(LOUDNESS / np.sqrt(np.mean(audible**2))))
+    return VoiceState(ENGINE, arrays, facts)
 
 
 def target(voice: VoiceState) -> Target:
@@ -130,7 +179,9 @@ def target(voice: VoiceState) -> Target:
             and len(envelope) > NEAREST
             and ORDER < top <= MELS
             and arrays["aperiodicity"].shape == (len(envelope), analysis.BANDS)
+            and arrays["features"].shape == (len(envelope), DEPTH)
             and arrays["source_mean"].shape == arrays["source_scale"].shape == (ORDER,)
+            and arrays["middle"].shape == arrays["variance"].shape == (MELS,)
             and all(np.isfinite(array).all() for array in arrays.values())
             and np.isfinite([*pitches[0], *pitches[1], float(facts["gain"])]).all()
             and bool((arrays["source_scale"] > 0).all())
@@ -139,16 +190,16 @@ def target(voice: VoiceState) -> Target:
         raise BadVoice("This voice is damaged.", "Train the model again.") from error
     if not sound:
         raise BadVoice("This voice is damaged.", "Train the model again.")
-    cepstra = cepstrum(envelope, top)
-    features = (cepstra - cepstra.mean(axis=0)) / np.maximum(cepstra.std(axis=0), 1e-3)
     return Target(
         envelope,
         arrays["aperiodicity"],
-        features,
-        (features**2).sum(axis=1),
+        arrays["features"],
+        (arrays["features"] ** 2).sum(axis=1),
         top,
         arrays["source_mean"],
         arrays["source_scale"],
+        arrays["middle"],
+        arrays["variance"],
         float(facts["gain"]),
         *pitches,
     )
