@@ -101,7 +101,8 @@ def list_() -> None:
     """Show which weights are here, under which licence, and what is wrong with them."""
     with _shown_errors() as console:
         root = load_settings().weights
-    X
+        folder = Column("folder", overflow="fold")
+        table = Table("weights", "GB", "state", "licence accepted by", folder)
         for there in (found := weights.look_all(root)):
             state = "; ".join(there.problems) or (
                 "published" if there.published else "not the published files"
