@@ -43,7 +43,7 @@ def decode(source: Path, target: Path, limits: dict[str, Any]) -> dict[str, Any]
     from app.audio.completeness import check_complete
 
     class Stream(sf.SoundFile):  # type: ignore[misc]
-        """Only ever read onwards: soundfile would else seek after each block, which fails without a length."""
+        """Only read onwards: else soundfile seeks after each block, which fails without a length."""
 
         def seekable(self) -> bool:
             return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -19,7 +21,10 @@ def voice(
     phase = 2 * np.pi * np.cumsum(pitch * (1 + 0.1 * np.sin(2 * np.pi * 0.7 * time))) / rate
     harmonics = np.arange(1, max(2, int(0.45 * rate / pitch / 1.1)))
     weights = 1 / (1 + (harmonics * pitch / 700) ** 2)
-    buzz = (np.sin(np.outer(harmonics, phase)) * weights[:, None]).sum(axis=0)
+    buzz = sum(
+        (weight * np.sin(each * phase) for each, weight in zip(harmonics, weights, strict=True)),
+        np.zeros(count),
+    )
     breath = random.normal(size=count) * 0.05
     syllables = np.clip(1.6 * np.sin(np.pi * 4 * time) ** 2 - 0.2, 0, 1)
     audio = (buzz / np.abs(buzz).max(initial=1e-9) + breath) * syllables

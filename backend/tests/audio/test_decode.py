@@ -149,8 +149,8 @@ NOT_AUDIO = {
     "RIFF of another kind": b"RIFF\x10\x27\0\0AVI " + bytes(10_000),
     "WAV without data": b"RIFF\x10\x27\0\0WAVEjunk\x04\x27\0\0" + bytes(9_988) + b"fmt ",
     "FLAC in name only": b"fLaC" + bytes(10_000),
-    "WAV of an unknown codec": b"RIFF\x10\x27\0\0WAVEfmt \x10\0\0\0" + struct.pack("<HHIIHH", 0x7777, 1, 24000, 24000, 1, 8)
-    + b"data\x10\x27\0\0" + bytes(10_000),
+    "WAV of an unknown codec": b"RIFF\x10\x27\0\0WAVEfmt \x10\0\0\0"
+    + struct.pack("<HHIIHH", 0x7777, 1, 24000, 24000, 1, 8) + b"data\x10\x27\0\0" + bytes(10_000),
 }  # fmt: skip
 
 
