@@ -43,6 +43,7 @@ def worker_engine(database: Database, *, connections: int) -> sa.Engine:
         )
     engine = sa.create_engine(
         database.url,
+        module=database.engine.dialect.loaded_dbapi,  # the same SQLite as ours
         pool_size=2,
         max_overflow=0,
         pool_timeout=120,

@@ -70,7 +70,7 @@ class JobCounts:
     queues: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
-class JobFailed(Exception):  # noqa: N818 - a state, as its callers say it
+class JobFailed(Exception):
     """The end of a job that cannot succeed: a stable code and a sentence for people."""
 
     def __init__(self, code: str, message: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,6 +10,11 @@ from typing import Any
 from sqlalchemy import Dialect, Engine, MetaData, String, create_engine, event
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
+
+try:  # a newer SQLite than most Pythons are built with: one on which WAL is safe
+    import pysqlite3 as sqlite3
+except ImportError:  # no wheel for this machine: Python's own does, with the rollback journal
+    import sqlite3
 
 NAMING = {
     "ix": "ix_%(column_0_label)s",
@@ -46,8 +50,7 @@ def wal_is_safe(version: tuple[int, int, int] = sqlite3.sqlite_version_info) -> 
     """Whether this SQLite has the WAL-reset fix (3.51.3; backported to 3.50.7 and 3.44.6)."""
     return (
         version >= (3, 51, 3)
-        or (version[:2] == (3, 50)
-        and version[2] >= 7)
+        or (version[:2] == (3, 50) and version[2] >= 7)
         or (version[:2] == (3, 44) and version[2] >= 6)
     )
 
@@ -60,7 +63,9 @@ def make_engine(url: str, **options: Any) -> Engine:
     """An engine with our settings: on SQLite a safe journal, full sync, foreign keys and patient locks."""
     if not url.startswith("sqlite"):
         return create_engine(url, pool_pre_ping=True, **options)
-    engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, **options)
+    engine = create_engine(
+        url, module=sqlite3, connect_args={"timeout": 30, "check_same_thread": False}, **options
+    )
 
     @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:

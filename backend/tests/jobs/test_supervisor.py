@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from app.jobs.liveness import _start_time
 from app.jobs import supervisor as supervisor_module
+from app.jobs.liveness import _start_time
 from app.jobs.supervisor import Supervisor
 from tests.jobs.processes import until
 
