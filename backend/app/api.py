@@ -11,6 +11,6 @@ from app.scripts.endpoints import router as scripts
 from app.voice_actors.endpoints import router as voice_actors
 from app.voice_models.endpoints import router as voice_models
 
-router = APIRouter(prefix="/api/v1", responses=documented(400, 401, 403, 413, 422, 503, 507))
+router = APIRouter(prefix="/api/v1", responses=documented(400, 401, 403, 409, 413, 422, 503, 507))
 for domain in (auth, diagnosis, voice_models, generation, scripts, samples, voice_actors):
     router.include_router(domain)

@@ -69,7 +69,9 @@ def get_caller(
 def _needs(scope: Scope) -> Callable[[Caller], Caller]:
     def check(caller: Annotated[Caller, Depends(get_caller)]) -> Caller:
         if scope not in caller.scopes:
-            raise NotAllowed(f"This needs the scope `{scope}`; the role {caller.role} of this token lacks it.")
+            raise NotAllowed(
+                f"This needs the scope `{scope}`; the role {caller.role} of this token lacks it."
+            )
         return caller
 
     return check

@@ -30,7 +30,15 @@ class NameTaken(Conflict):
 
 
 class LastAdministrator(Conflict):
-    code, title = "last_administrator", "Somebody must be able to administer: make another administrator first"
+    code, title = (
+        "last_administrator",
+        "Somebody must be able to administer: make another administrator first",
+    )
+
+
+class RequestUnderWay(Conflict):
+    code = "request_under_way"
+    title = "A request with this Idempotency-Key is being served; send it again for its answer"
 
 
 class KeyReused(Conflict):

@@ -10,9 +10,10 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Header, Request
 from pydantic import BaseModel
 from sqlalchemy import delete
+from sqlalchemy.exc import IntegrityError
 
 from app.auth.access import Caller, Producer
-from app.auth.errors import KeyReused
+from app.auth.errors import KeyReused, RequestUnderWay
 from app.deps import Writing
 from app.kit.clock import now
 from app.models import IdempotencyKey
@@ -27,7 +28,7 @@ class _Once:
         request: Request,
         session: Writing,
         caller: Producer,
-        idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
     ) -> None:
         self.session, self.caller, self.key = session, caller, idempotency_key
         self.route = f"{request.method} {request.url.path}"
@@ -38,7 +39,7 @@ class _Once:
             return make()
         key = _digest(self.caller, self.route, self.key)
         request_hash = hashlib.sha256((body.model_dump_json() if body else "").encode()).hexdigest()
-        if seen := self.session.get(IdempotencyKey, key):
+        if seen := self._known(key):
             if seen.request_hash != request_hash:
                 raise KeyReused
             return kind.model_validate(seen.answer)
@@ -47,7 +48,14 @@ class _Once:
         self.session.add(
             IdempotencyKey(key=key, request_hash=request_hash, answer=answer.model_dump(mode="json"))
         )
+        try:
+            self.session.flush()
+        except IntegrityError:  # both came at once, and the other was faster: nothing of this one stays
+            raise RequestUnderWay from None
         return answer
+
+    def _known(self, key: str) -> IdempotencyKey | None:
+        return self.session.get(IdempotencyKey, key)
 
 
 def _digest(caller: Caller, route: str, key: str) -> str:

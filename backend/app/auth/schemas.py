@@ -49,7 +49,9 @@ class UserOut(Answer):
 class TokenIn(Body):
     name: Name
     role: Role = "producer"
-    scopes: list[Scope] | None = Field(None, description="all that the role allows, unless fewer are named")
+    scopes: list[Scope] | None = Field(
+        None, min_length=1, description="all that the role allows, unless fewer are named"
+    )
     expires_in_days: int | None = Field(None, ge=1, le=3650)
 
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import structlog
 from sqlalchemy import delete, func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.auth import secrets
@@ -63,7 +64,7 @@ def _failures(session: Session, subject: str) -> int:
 
 
 def create_user(session: Session, body: UserIn) -> User:
-    if session.scalar(select(User.id).where(User.username == body.username)):
+    if _is_taken(session, body.username):
         raise NameTaken
     user = User(
         username=body.username,
@@ -71,9 +72,16 @@ def create_user(session: Session, body: UserIn) -> User:
         role=body.role,
     )
     session.add(user)
-    session.flush()
+    try:
+        session.flush()
+    except IntegrityError:  # another request was faster
+        raise NameTaken from None
     log.info("auth.user_created", user=user.id, role=user.role)
     return user
+
+
+def _is_taken(session: Session, username: str) -> bool:
+    return session.scalar(select(User.id).where(User.username == username)) is not None
 
 
 def change_user(session: Session, user_id: str, change: UserChange) -> User:

@@ -10,11 +10,22 @@ from typing import Any
 
 import structlog
 
-SECRET_WORDS = ("password", "token", "secret", "authorization", "api_key", "transcript", "text", "text_content")
+SECRET_WORDS = (
+    "password",
+    "token",
+    "secret",
+    "authorization",
+    "api_key",
+    "transcript",
+    "text",
+    "text_content",
+)
 MAX_BYTES, KEPT_FILES = 20 * 2**20, 5
 
 
-def _without_secrets(_logger: Any, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+def _without_secrets(
+    _logger: Any, _method: str, event: structlog.types.EventDict
+) -> structlog.types.EventDict:
     """The last line of defence: a field of such a name is blanked, whoever logged it."""
     for key in event:
         if key in SECRET_WORDS:
@@ -47,9 +58,7 @@ def set_up_logging(folder: Path | None, *, process: str, console: bool = False) 
     if folder is not None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            handlers.append(
-                logging.handlers.WatchedFileHandler(folder / "app.log", encoding="utf-8")
-            )
+            handlers.append(logging.handlers.WatchedFileHandler(folder / "app.log", encoding="utf-8"))
         except OSError as error:  # a read-only folder is diagnosis's to report, not a reason to stay down
             print(f"moksori: no log file in {folder}: {error.strerror}", file=sys.stderr)
     for handler in handlers:

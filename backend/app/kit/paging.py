@@ -47,7 +47,9 @@ def _decode(cursor: str) -> str:
     return value
 
 
-def page(session: Session, query: Select[Any], id_column: Any, request: PageQuery) -> tuple[list[Any], str | None]:
+def page(
+    session: Session, query: Select[Any], id_column: Any, request: PageQuery
+) -> tuple[list[Any], str | None]:
     """Rows of one page and the cursor of the next."""
     if request.after:
         query = query.where(id_column < request.after)

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from starlette.exceptions import HTTPException
 
 from app.kit.errors import AppError
@@ -26,8 +26,11 @@ class Problem(BaseModel):
         extra="allow",
         json_schema_extra={
             "example": {
-                "type": "about:blank", "title": "There is no such thing", "status": 404,
-                "code": "voice_actor_not_found", "detail": "There is no voice actor with this id.",
+                "type": "about:blank",
+                "title": "There is no such thing",
+                "status": 404,
+                "code": "voice_actor_not_found",
+                "detail": "There is no voice actor with this id.",
             }
         },
     )
@@ -50,7 +53,9 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def problem(status: int, code: str, title: str, detail: str, headers: dict[str, str] | None = None, **extra: Any) -> JSONResponse:
+def problem(
+    status: int, code: str, title: str, detail: str, headers: dict[str, str] | None = None, **extra: Any
+) -> JSONResponse:
     body = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail, **extra}
     return JSONResponse(body, status, headers=headers, media_type=MEDIA_TYPE)
 
@@ -86,16 +91,34 @@ def _database_error(request: Request, error: Exception) -> JSONResponse:
     log.error("http.database_failed", path=request.url.path, error=type(error.orig).__name__)
     full = "full" in str(error.orig).lower() or "no space" in str(error.orig).lower()
     if full:
-        return problem(507, "storage_full", "The disk is full", "Free some space and try again; nothing was changed.")
+        return problem(
+            507, "storage_full", "The disk is full", "Free some space and try again; nothing was changed."
+        )
     return problem(
-        503, "database_unavailable", "The database does not answer", "Nothing was changed; try again in a moment.",
+        503,
+        "database_unavailable",
+        "The database does not answer",
+        "Nothing was changed; try again in a moment.",
         {"Retry-After": "5"},
     )
 
 
+def _integrity_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, IntegrityError)
+    # What a request looked at was changed by another before it could commit: a row it refers to is gone, or
+    # the name it wants is taken.
+    log.warning("http.conflict", path=request.url.path, error=type(error.orig).__name__)
+    return problem(
+        409, "conflict", "This does not fit the present state",
+        "Another request changed the same thing at the same time. Nothing was changed; look again.",
+    )  # fmt: skip
+
+
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("http.failed", path=request.url.path, error=type(error).__name__, exc_info=error)
-    return problem(500, "internal_error", "Something went wrong", "Nothing was changed; the log has the details.")
+    return problem(
+        500, "internal_error", "Something went wrong", "Nothing was changed; the log has the details."
+    )
 
 
 def install(app: FastAPI) -> None:
@@ -103,4 +126,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(OperationalError, _database_error)
+    app.add_exception_handler(IntegrityError, _integrity_error)
     app.add_exception_handler(Exception, _unexpected)

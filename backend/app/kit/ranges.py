@@ -19,9 +19,7 @@ class RangeNotSatisfiable(AppError):
     status, code, title = 416, "range_not_satisfiable", "The file is shorter than that"
 
 
-def ranged(
-    request: Request, file: BinaryIO, size: int, media_type: str, *, etag: str, name: str
-) -> Response:
+def ranged(request: Request, file: BinaryIO, size: int, media_type: str, *, etag: str, name: str) -> Response:
     """The file, or the range that was asked for. Closes the file once it is sent."""
     headers = {
         "Accept-Ranges": "bytes",

@@ -19,9 +19,7 @@ router = APIRouter(tags=["voice actors"])
 
 @router.post("/voice-actors", status_code=201, responses=documented(409))
 def create_voice_actor(body: VoiceActorIn, once: Once, session: Writing) -> VoiceActorOut:
-    return once(
-        body, lambda: VoiceActorOut.model_validate(service.create(session, body)), VoiceActorOut
-    )
+    return once(body, lambda: VoiceActorOut.model_validate(service.create(session, body)), VoiceActorOut)
 
 
 @router.get("/voice-actors")
@@ -41,9 +39,7 @@ def get_voice_actor(actor_id: str, _: Viewer, session: Reading) -> VoiceActorOut
 
 
 @router.patch("/voice-actors/{actor_id}", responses=documented(404))
-def change_voice_actor(
-    actor_id: str, body: VoiceActorChange, _: Producer, session: Writing
-) -> VoiceActorOut:
+def change_voice_actor(actor_id: str, body: VoiceActorChange, _: Producer, session: Writing) -> VoiceActorOut:
     return VoiceActorOut.model_validate(service.change(session, actor_id, body))
 
 

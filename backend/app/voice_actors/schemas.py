@@ -8,7 +8,7 @@ from pydantic import ConfigDict, StringConstraints
 from app.kit.schemas import Answer, Body, Description, Name
 
 Gender = Literal["female", "male", "other", "unspecified"]
-AgeRange = Annotated[str, StringConstraints(pattern=r"^(\d{1,2}s)?$")]  # "30s"; empty: not said
+AgeRange = Annotated[str, StringConstraints(pattern=r"^([0-9]{1,2}s)?$")]  # "30s"; empty: not said
 
 
 class VoiceActorIn(Body):
@@ -16,7 +16,10 @@ class VoiceActorIn(Body):
         extra="forbid",
         json_schema_extra={
             "example": {
-                "name": "테스트 성우", "gender": "female", "age_range": "30s", "description": "테스트용 성우",
+                "name": "테스트 성우",
+                "gender": "female",
+                "age_range": "30s",
+                "description": "테스트용 성우",
             }
         },
     )
