@@ -20,6 +20,7 @@ _BLOCK_SECONDS = 0.4  # BS.1770's gating block
 _MAX_LIMITING_DB = 6.0  # more than this would be heard; such audio comes out quieter instead
 _OVERSAMPLING = 8  # BS.1770 asks for four times at 48 kHz; speech mostly comes at half that rate
 _LOOK_SECONDS = 0.005
+_PIECE, _MARGIN = 1 << 18, 64  # samples; the oversampling filter reaches 10 to either side
 
 
 def loudness_lufs(audio: Audio, rate: int) -> float:
@@ -69,13 +70,14 @@ def set_loudness(
 
 
 def _oversampled_peaks(audio: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The largest magnitude at and just around each sample, (samples,)."""
-    if not len(audio):
-        return np.zeros(0)
-    fine = np.abs(resample_poly(audio.astype(np.float64), _OVERSAMPLING, 1))
-    per_sample = fine.reshape(len(audio), _OVERSAMPLING).max(axis=1)
-    around = np.maximum(per_sample, np.append(0.0, per_sample[:-1]))
-    peaks: NDArray[np.float64] = np.maximum(around, np.abs(audio))
+    """The largest magnitude at and just around each sample, (samples,); in pieces, for memory's sake."""
+    peaks = np.empty(len(audio))
+    for start in range(0, len(audio), _PIECE):
+        first, stop = max(0, start - _MARGIN), min(len(audio), start + _PIECE)
+        piece = audio[first : stop + _MARGIN].astype(np.float64)
+        fine = np.abs(resample_poly(piece, _OVERSAMPLING, 1)).reshape(len(piece), _OVERSAMPLING).max(axis=1)
+        around = np.maximum(fine, np.append(0.0, fine[:-1]))
+        peaks[start:stop] = np.maximum(around, np.abs(piece))[start - first : stop - first]
     return peaks
 
 

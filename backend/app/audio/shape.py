@@ -32,9 +32,11 @@ def loud_frames(
     """
     hop = max(1, rate // 100)
     count = -(-len(audio) // hop)
-    padded = np.zeros(count * hop, dtype=np.float64)
-    padded[: len(audio)] = audio
-    power = np.mean(padded.reshape(count, hop) ** 2, axis=1) if count else np.zeros(0)
+    whole = len(audio) // hop
+    frames, rest = audio[: whole * hop].reshape(whole, hop), audio[whole * hop :]
+    power = np.zeros(count)
+    power[:whole] = np.einsum("ij,ij->i", frames, frames) / hop  # no copy of an hour of audio
+    power[whole:] = float(np.sum(rest**2)) / hop
     level = 10 * np.log10(power + 1e-12)
     threshold = max(floor_db, float(level.max(initial=-120.0)) - below_peak_db)
     loud: NDArray[np.bool_] = level > threshold

@@ -14,6 +14,8 @@ FLOOR_DB = -120.0  # stands for digital silence
 _PITCH_RATE = 16_000
 _PITCH_SECONDS = 60.0  # enough for a range; the longest recordings are not searched whole
 _SPECTRUM_SECONDS = 120.0
+_PIECE = 1 << 20  # samples looked at together
+_LONG_SECONDS, _PARTS = 300.0, 10
 
 
 def decibels(amplitude: float) -> float:
@@ -23,7 +25,11 @@ def decibels(amplitude: float) -> float:
 
 def peak_db(audio: Audio) -> float:
     """Sample peak, dBFS."""
-    return decibels(float(np.abs(audio).max(initial=0.0)))
+    return decibels(_loudest(audio))
+
+
+def _loudest(audio: Audio) -> float:
+    return max(float(audio.max(initial=0.0)), -float(audio.min(initial=0.0)))
 
 
 def clipping_ratio(audio: Audio) -> float:
@@ -31,14 +37,16 @@ def clipping_ratio(audio: Audio) -> float:
 
     That level must be above -6 dBFS: audio clipped before its level was lowered has flat tops as well.
     """
-    loudest = float(np.abs(audio).max(initial=0.0))
+    loudest = _loudest(audio)
     if loudest < 0.5:
         return 0.0
     flat = 0
-    for top in (audio >= loudest * 0.9995, audio <= -loudest * 0.9995):
-        edges = np.diff(np.concatenate([[0], top.astype(np.int8), [0]]))
-        lengths = np.flatnonzero(edges == -1) - np.flatnonzero(edges == 1)
-        flat += int(lengths[lengths >= 3].sum())
+    for start in range(0, len(audio), _PIECE):
+        piece = audio[start : start + _PIECE]
+        for top in (piece >= loudest * 0.9995, piece <= -loudest * 0.9995):
+            edges = np.diff(np.concatenate([[0], top.astype(np.int8), [0]]))
+            lengths = np.flatnonzero(edges == -1) - np.flatnonzero(edges == 1)
+            flat += int(lengths[lengths >= 3].sum())
     return flat / len(audio)
 
 
@@ -141,6 +149,15 @@ def pitch_range(audio: Audio, rate: int) -> Pitch:
         return nothing
     low, median, high = np.percentile(voiced, (5, 50, 95))
     return Pitch(float(median), float(low), float(high), len(voiced) / max(1, int(loud.sum())))
+
+
+def representative(audio: Audio, rate: int) -> Audio:
+    """What stands for a recording: over five minutes, ten half minutes evenly spread; else all of it."""
+    if len(audio) <= _LONG_SECONDS * rate:
+        return audio
+    part = int(_LONG_SECONDS / _PARTS * rate)
+    starts = np.linspace(0, len(audio) - part, _PARTS).astype(int)
+    return np.concatenate([audio[start : start + part] for start in starts])
 
 
 def _excerpt(audio: Audio, rate: int, seconds: float) -> Audio:

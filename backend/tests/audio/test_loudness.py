@@ -9,6 +9,7 @@ import soundfile as sf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.audio import loudness
 from app.audio.loudness import loudness_lufs, set_loudness, true_peak_db
 
 
@@ -120,3 +121,10 @@ def test_silence_stays_silence(silence):
 def test_setting_it_twice_changes_nothing(voice):
     once = set_loudness(voice(3.0), 24_000)
     np.testing.assert_allclose(set_loudness(once, 24_000), once, atol=2e-3)
+
+
+def test_peaks_found_in_pieces_are_those_of_the_whole(noise, monkeypatch):
+    audio = noise(2.0, level=0.2)
+    whole = loudness._oversampled_peaks(audio)
+    monkeypatch.setattr(loudness, "_PIECE", 1000)
+    np.testing.assert_allclose(loudness._oversampled_peaks(audio), whole, atol=1e-9)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -200,3 +201,18 @@ def test_a_model_is_scored_by_its_samples_and_takes(voice, noise, silence):
 def test_a_model_nothing_is_known_of():
     nothing = score_model([], [])
     assert (nothing.score, nothing.parts) == (0.0, ())
+
+
+def test_long_recordings_are_measured_in_bounded_memory(voice):
+    """Ten minutes here: the oversampled whole alone would be sixteen copies of it."""
+    audio = np.tile(voice(4.0), 150)
+    audio[len(audio) // 3] = 0.8  # one click, outside of what stands for the whole
+    tracemalloc.start()
+    report = measure_sample(audio, RATE)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    short = measure_sample(voice(4.0), RATE)
+    assert report.seconds == 600 and report.peak_db == pytest.approx(20 * np.log10(0.8), abs=0.01)
+    assert report.lufs == pytest.approx(short.lufs, abs=0.2)
+    assert report.pitch_median == pytest.approx(short.pitch_median, rel=0.05)
+    assert peak < 6 * audio.nbytes
