@@ -40,6 +40,8 @@ class Cursor:
     position: int = 0
     spoken: list[str] = field(default_factory=list)
     length: int = 0
+    _last: str = ""
+    _last_sound: str = ""
     pending: str = ""  # a written space that is spoken unless a pause swallows it
 
     def match(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
@@ -54,24 +56,17 @@ class Cursor:
 
     def last(self) -> str:
         """The last character spoken, or nothing at the start."""
-        if self.pending:
-            return self.pending
-        for piece in reversed(self.spoken):
-            if piece:
-                return piece[-1]
-        return ""
+        return self.pending or self._last
 
     def last_spoken(self) -> str:
         """The last character spoken that is no space."""
-        for piece in reversed(self.spoken):
-            stripped = piece.rstrip(" ")
-            if stripped:
-                return stripped[-1]
-        return ""
+        return self._last_sound
 
     def say(self, piece: str) -> None:
         self.spoken.append(piece)
         self.length += len(piece)
+        self._last = piece[-1:] or self._last
+        self._last_sound = piece.rstrip(" ")[-1:] or self._last_sound
 
 
 Rule = Callable[[Cursor], Hit | None]
@@ -152,7 +147,8 @@ def read(text: str, rules: dict[str, tuple[Rule, ...]], first: Rule | None, star
             cursor.position = stop
             continue
         spoken = spaced(cursor, hit)
-        if cursor.pending and (hit.joins or spoken.startswith(",")):
+        nothing = not spoken and folded[hit.end : hit.end + 1] in ("", " ", "\n", ".", ",", "?", "!")
+        if cursor.pending and (hit.joins or nothing or spoken.startswith((",", " "))):
             start -= 1
         elif cursor.pending:
             copy(start - 1, start)

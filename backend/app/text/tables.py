@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -77,11 +78,15 @@ def _words_before(words: str) -> re.Pattern[str] | None:
     return re.compile("|".join(forms))
 
 
+_WILD = str.maketrans({"_": r"\s?", "*": "[가-힣]{1,4}?", "#": "[0-9]", ".": "(?![가-힣])", "\\": None})
+
+
 def _words_after(words: str) -> re.Pattern[str] | None:
-    """Words to go on with; `_` stands for a space that may be missing, `$` for the end of a phrase."""
+    """Words to go on with; `_` stands for a space that may be missing, `$` for the end of a phrase, `*` for
+    the rest of a word of up to four syllables, `#` for a digit, `.` for the end of the word."""
     if words == "-":
         return None
-    forms = [r"\s*$" if word == "$" else re.escape(word).replace("_", r"\s?") for word in words.split()]
+    forms = [r"\s*$" if word == "$" else re.escape(word).translate(_WILD) for word in words.split()]
     return re.compile(rf"\s?(?:{'|'.join(forms)})")
 
 
@@ -106,6 +111,10 @@ def contexts() -> dict[str, list[Context]]:
 @cache
 def units() -> tuple[Prefixes, dict[str, str]]:
     table = {row[0]: row[1] for row in rows("units.tsv")}
+    for sign in map(chr, range(0x3380, 0x3400)):  # ㎀, ㎟ and other signs for what is listed in letters
+        plain = unicodedata.normalize("NFKC", sign)
+        if plain in table:
+            table.setdefault(sign, table[plain])
     return Prefixes(table), table
 
 

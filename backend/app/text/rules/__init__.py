@@ -40,6 +40,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     ),
     LATIN: (
         electronic.address,
+        clock.english_half,
         money.coded_amount,
         latin.numbered,
         latin.phrase,

@@ -31,7 +31,7 @@ def amount(text: str, position: int) -> Amount | None:
         return None
     whole, fraction = match["whole"].replace(",", ""), match["fraction"]
     spoken = numbers.decimal(whole, fraction) if fraction else numbers.sino(whole)
-    value = None if fraction or len(whole) > 20 or (len(whole) > 1 and whole[0] == "0") else int(whole)
+    value = None if fraction or len(whole) > 20 or (len(whole) > 2 and whole[0] == "0") else int(whole)
     end = match.end()
     large = _LARGE.match(text, end)
     if not large:

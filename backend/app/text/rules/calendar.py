@@ -14,6 +14,7 @@ _MONTH = r"(1[0-2]|0?[1-9])"
 _FULL = re.compile(
     rf"((?:1[5-9]|20|21)[0-9]{{2}}) ?([-./]) ?{_MONTH} ?\2 ?{_DAY}(?![0-9])(?:\.(?![0-9])|일)?"
     rf"|((?:19|20)[0-9]{{2}})(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])(?![0-9-])"
+    rf"|([0-9]{{2}})\. ?(0[1-9]|1[0-2])\. ?(0[1-9]|[12][0-9]|3[01])(?![0-9])\.?"
     rf"|((?:19|20)[0-9]{{2}})년 ?{_MONTH}월 ?{_DAY}일(?!간|치|분|째|[차자](?![^가-힣]))"
 )
 _AMERICAN = re.compile(rf"{_MONTH}/{_DAY}/((?:19|20)[0-9]{{2}})(?![0-9])")
@@ -59,7 +60,8 @@ def _one(text: str, position: int) -> tuple[int, str] | None:
     spoken = None
     if match:
         groups = [group for group in match.groups() if group and group not in "-./"]
-        spoken = spoken_date(groups[0], groups[1], groups[2])
+        century = ("20" if int(groups[0]) < 60 else "19") if len(groups[0]) == 2 else ""
+        spoken = spoken_date(century + groups[0], groups[1], groups[2])
     else:
         match = _AMERICAN.match(text, position)
         if match:
@@ -159,6 +161,8 @@ def month_and_day(cursor: Cursor) -> Hit | None:
         return _ranged(cursor, end, spoken + weekday, "month and day")
     both = later is not None and later[2] == match[2] and not re.match(r" ?[%가-힣a-zA-Z㎝㎏]", text[later.end() : later.end() + 2].replace("까지", "").replace(" ", "")[:1] if not text[later.end() :].startswith(("까지", "에", " ", "(", ".")) else "")
     certain = bool(weekday) or both or match.group().endswith(".") and match[2] == "." and False
+    if match[2] == "/" and later and not weekday and int(match[1]) < int(match[3]) < 10 and int(later[1]) < int(later[3]) < 10 and not _DATE_BEFORE.search(cursor.before()) and not _DATE_AFTER.match(text, later.end()):
+        return None
     if match[2] == "/" and not certain:
         fraction = re.search(r"(?:의|중|가운데) ?$", cursor.before(6))
         sure = _DATE_AFTER.match(text, end) or _DATE_BEFORE.search(cursor.before())
@@ -167,7 +171,9 @@ def month_and_day(cursor: Cursor) -> Hit | None:
             certain = not fraction
     elif match[2] == "." and not certain:
         certain = bool(_DATE_BEFORE.search(cursor.before())) and bool(_DATE_AFTER.match(text, end)) or (
-            match.group().endswith(".") and bool(re.compile(r"까지|부터|에(?![가-힣])").match(text, end))
+            match.group().endswith(".")
+            and bool(re.compile(r"까지|부터|에(?![가-힣])| [가-힣]").match(text, end))
+            and not re.search(r"[은는이가을를] $", cursor.before(2))
         )
     if not certain:
         return None

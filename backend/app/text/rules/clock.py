@@ -10,13 +10,17 @@ from app.text.scan import Cursor, Hit
 
 _TIME = r"([01]?[0-9]|2[0-4]):([0-5][0-9])(?::([0-5][0-9])(?:\.[0-9]+)?)?(?![0-9:])"
 TIME = re.compile(_TIME + r"(?: ?([AaPp])\.?[Mm]\.?(?![A-Za-z]))?")
-_HALF = re.compile(r"(?P<half>오전|오후|낮|밤|새벽|아침|저녁|정오|자정)? ?")
+_HALF = re.compile(r"(?P<half>오전|오후|낮|밤|새벽|아침|저녁|[AP]M)? ?")
+ENGLISH_HALVES = {"AM": "오전", "PM": "오후", "am": "오전", "pm": "오후"}
+_ENGLISH_HALF = re.compile(r"([AaPp])\.?[Mm]\.? ?(?=[0-9]{1,2}(?::[0-9]{2}|시))")
 _SEP = re.compile(r" ?[~-] ?")
 _RATIO = re.compile(r"(?:비율|비|경쟁률|스코어|점수|화면비|세트|경기|대결|승부|화면|전반|후반)(?:은|는|이|가|에서)? ?$")
 _MIXED = re.compile(r"(?:으로|로|의)? ?(?:비율|섞|희석|혼합|배합|타서|나누|나눠|비로)")
 _ENDS = re.compile(r" ?(?:까지|사이)")
 _MOMENT = re.compile(ISO + r"(?:T| )" + _TIME + r"(?:Z|\+09:?00)?")
-_HOUR_RANGE = re.compile(r"([0-9]{1,2})(?:시)? ?~ ?([0-9]{1,2})시(?!간|[가-힣]리즈|스템)")
+_HOUR_RANGE = re.compile(
+    r"([0-9]{1,2})(?:시(?: ?([0-9]{1,2})분)?)? ?[~-] ?(오전|오후|낮|밤|새벽|저녁|익일|다음 ?날)? ?([0-9]{1,2})시(?!간|스템|리즈)(?: ?([0-9]{1,2})분)?"
+)
 
 
 def spoken_time(hour: int, minute: int, second: str | None = None, half: str = "") -> str:
@@ -48,8 +52,10 @@ def _english_half(match: re.Match[str]) -> str:
 def time(cursor: Cursor) -> Hit | None:
     text = cursor.text
     hours = cursor.match(_HOUR_RANGE)
-    if hours and int(hours[1]) <= 24 and int(hours[2]) <= 24:
-        return _between(cursor, hours.end(), spoken_time(int(hours[1]), 0), spoken_time(int(hours[2]), 0))
+    if hours and int(hours[1]) <= 24 and int(hours[4]) <= 24:
+        left = spoken_time(int(hours[1]), int(hours[2] or 0), half=_half_before(cursor.before()))
+        right = spoken_time(int(hours[4]), int(hours[5] or 0), half=hours[3] or "")
+        return _between(cursor, hours.end(), left, f"{hours[3]} {right}" if hours[3] else right)
     match = cursor.match(TIME)
     if not match or _RATIO.search(cursor.before()) or _MIXED.match(text, match.end()):
         return _clock_with_half(cursor)
@@ -66,7 +72,8 @@ def time(cursor: Cursor) -> Hit | None:
         start = next_day.end() if next_day else start
         second = TIME.match(text, start)
         if second:
-            later = (word["half"] or "") if word and not next_day else next_day.group().strip() if next_day else ""
+            later = next_day.group().strip() if next_day else (word["half"] or "") if word else ""
+            later = ENGLISH_HALVES.get(later, later)
             english = _english_half(second)
             right = _of(second, half=later or english)
             lead = later or english
@@ -85,7 +92,7 @@ def _between(cursor: Cursor, end: int, left: str, right: str) -> Hit:
             return Hit(end, f"{left}에서 {right}", "time", "range")
         return Hit(end, f"{left}부터 {right}", "time", "range")
     if text.startswith(("에 ", "에는", "에만"), end):
-        return Hit(end, f"{left}에서 {right} 사이", "time", "range")
+        return Hit(end, f"{left}에서 {right}", "time", "range")
     if text.startswith(("로", "으로", "의", "가 ", "이 "), end) and not text.startswith(("이며", "입"), end):
         return Hit(end, f"{left}부터 {right}까지", "time", "range")
     return Hit(end, f"{left}부터 {right}까지", "time", "range")
@@ -109,3 +116,9 @@ def moment(cursor: Cursor) -> Hit | None:
     if not date:
         return None
     return Hit(match.end(), f"{date} {_of(match, 3)}", "date", "moment")
+
+
+def english_half(cursor: Cursor) -> Hit | None:
+    """AM 9:00, PM 8시."""
+    match = cursor.match(_ENGLISH_HALF)
+    return Hit(match.end(), "오전 " if match[1] in "aA" else "오후 ", "time", "half of the day") if match else None

@@ -104,5 +104,6 @@ def special_number(cursor: Cursor) -> Hit | None:
         cursor.text, cursor.position
     )
     if dotted:
-        return Hit(dotted.end(), numbers.sino(dotted[1]) + numbers.sino(dotted[2]), "date", "movement")
+        day = numbers.sino(dotted[2]) if dotted[2] in ("10", dotted[1]) else numbers.digits(dotted[2])
+        return Hit(dotted.end(), numbers.sino(dotted[1]) + day, "date", "movement")
     return None

@@ -63,7 +63,7 @@ def grouped(cursor: Cursor) -> Hit | None:
     """Digit groups with hyphens that are nothing else: accounts, cards, house numbers."""
     text, start = cursor.text, cursor.position
     house = re.compile(r"([0-9]{1,5})-([0-9]{1,4})(?![0-9-])").match(text, start)
-    if house and (_ADDRESS.search(cursor.before(4)) or text.startswith("번지", house.end())):
+    if house and (_ADDRESS.search(cursor.before(4)) or text.startswith(("번지", "호"), house.end())):
         spoken = f"{numbers.sino(house[1])} 다시 {numbers.sino(house[2])}"
         return Hit(house.end(), spoken, "identifier", "house number", (numbers.digits(house.group()),))
     match = cursor.match(_GROUPS)
@@ -123,6 +123,10 @@ def code(cursor: Cursor) -> Hit | None:
     if alone and len(pieces[1]) <= 2 and pieces[1][0] != "0":
         name = head or spell_code(pieces[0])
         return Hit(end, f"{name} {numbers.sino(pieces[1])}", "identifier", "code")
+    fraction = re.compile(r"\.([0-9]{1,3})(?![0-9.])").match(text, end)
+    if alone and fraction:
+        name = head or spell_code(pieces[0])
+        return Hit(fraction.end(), f"{name} {numbers.decimal(pieces[1], fraction[1])}", "identifier", "version")
     if head and alone:
         return Hit(end, f"{head} {numbers.grouped(pieces[1])}", "identifier", "code")
     return Hit(end, spell_code(written, counted=True), "identifier", "code")

@@ -18,6 +18,7 @@ _DOMESTIC = re.compile(
     rf"|([2-9][0-9]{{2,3}})-([0-9]{{4}})(?![0-9]|-[0-9])"
 )
 _JOINED = re.compile(r"(01[016789]|02|0[3-6][1-5]|070|080|050[0-9])([0-9]{3,4})([0-9]{4})(?![0-9])")
+_SERVICE = re.compile(r"(15(?:22|44|66|77|88|99)|16(?:00|44|61|66|70|88)|18(?:00|11|33|55|77|99))([0-9]{4})(?![0-9])")
 _SHORT = re.compile(r"(1[0-9]{2,3})(?![0-9:/~-]|[.,][0-9])")
 _SPECIAL = frozenset(
     "100 101 105 106 107 108 109 110 111 112 113 114 115 116 117 118 119 120 121 122 123 125 126 127 128 129 131 132 "
@@ -54,14 +55,14 @@ def telephone(cursor: Cursor) -> Hit | None:
         if years or _money_follows(text, match.end()):
             return None
         return Hit(match.end(), " ".join(map(numbers.digits, groups)), "phone", "hyphens")
-    match = _JOINED.match(text, start)
+    match = _JOINED.match(text, start) or _SERVICE.match(text, start)
     if match and not _money_follows(text, match.end()):
         return Hit(match.end(), " ".join(map(numbers.digits, match.groups())), "phone", "joined")
     return None
 
 
 def _money_follows(text: str, end: int) -> bool:
-    return text.startswith(("원", " 원", "%", "달러", "개", "명"), end)
+    return text.startswith(("원", " 원", "%", "달러", "개", "명", "호"), end)
 
 
 def special(cursor: Cursor) -> Hit | None:
@@ -71,7 +72,7 @@ def special(cursor: Cursor) -> Hit | None:
         return None
     text, end = cursor.text, match.end()
     before = cursor.before()
-    always = match[1] in ("112", "114", "119", "182") or len(match[1]) == 4 and text.startswith(("번", "로 ", "으로 "), end)
+    always = match[1] in ("112", "114", "119", "182") or len(match[1]) == 4
     if not (_CALL_BEFORE.search(before) or _CALL_AFTER.match(text, end)) and not (
         always and re.match(r"(?:번|로|에|은|는|를|을|이|가|와|과|나|입| |,|\.|$|[)\]])", text[end : end + 1])
     ):

@@ -131,7 +131,7 @@ def quantity(cursor: Cursor) -> Hit | None:
     if unit.spoken == "도" and unit.counter is None and text[cursor.position - 1 : cursor.position] == "-":
         pass
     per = _PER.match(text, end) if (money or unit.counter) else None
-    if per and per[1] in pairs("per.tsv").forms and (money or per[1] in ("일", "월", "주", "분", "회")) and not re.match(r"[가-힣]", text[per.end():per.end()+1] if not re.match(r"(?:에|으로|로|이며|입|은|는|이|의)", text[per.end():per.end()+2]) else ""):
+    if per and per[1] in pairs("per.tsv").forms and (money or per[1] in ("일", "월", "주", "분", "회")) and not re.match(r"(?!에|으로|로|이며|입|은|는|이|의|을|를|씩)[가-힣]", text[per.end() : per.end() + 2]):
         head = pairs("per.tsv").forms[per[1]]
         spoken, end = (spoken if before.rstrip().endswith(head) else f"{head} {spoken}"), per.end()
     tight = before.endswith("제") and not before.endswith((" 문제", "통제"))
@@ -164,7 +164,8 @@ def _range(cursor: Cursor, first: Amount, unit: Measure | None, before: str) -> 
         return None
     second_unit = measure(text, second, before)
     dash = text[sign.start() : sign.end()].strip() == "-"
-    if dash and (not second_unit or first.value is None or second.value is None or first.value >= second.value or first.value == 0 or len(first.written) > 4):
+    label = second_unit and second_unit.counter and second_unit.counter.form in ("호", "번지", "동")
+    if dash and (label or not second_unit or first.value is None or second.value is None or first.value >= second.value or first.value == 0 or len(first.written) > 4):
         return None
     if not second_unit:
         if unit:

@@ -165,7 +165,7 @@ def _tilde(cursor: Cursor) -> Hit:
     end = match.end() if match else cursor.position + 1
     text = cursor.text
     follows = text[end : end + 1]
-    if hangul(cursor.last_spoken()) and (hangul(follows) or follows.isdigit()) and cursor.previous() not in ".,?!":
+    if hangul(cursor.last_spoken()) and (hangul(follows) or follows.isalnum()) and cursor.previous() not in ".,?!":
         lively = re.search(r"(?:요|다|죠|까|네|세요|랑|니|와)[ ]?$", cursor.before(3)) and text[end - 1] == " "
         if not lively:
             joined = re.compile(r"[가-힣0-9 ]{1,12}까지").match(text, end)
@@ -182,6 +182,10 @@ def _nothing_lively(cursor: Cursor, end: int) -> Hit:
 def _key(cursor: Cursor, char: str) -> Hit:
     text, end = cursor.text, cursor.position + 1
     if char == "*":
+        service = re.compile(r"\*([0-9]{1,6})(?:\*[0-9]{1,6})?#").match(text, cursor.position)
+        if service:
+            spoken = " 별표 ".join(numbers.digits(part) for part in service.group()[1:-1].split("*"))
+            return Hit(service.end(), f"별표 {spoken} 우물 정자", "symbol", "service code")
         run = re.compile(r"\*{2,}|(?<=[가-힣A-Za-z0-9])\*+(?=[가-힣A-Za-z0-9])").match(text, cursor.position)
         if run:
             return Hit(run.end(), " " if hangul(cursor.last()) else "", "symbol", "mask")
