@@ -36,7 +36,7 @@ def test_passwords_are_kept_as_argon2_hashes(service: Service) -> None:
     assert PASSWORD not in stored
 
 
-def test_a_is_taken_once(any_service: Service) -> None:
+def test_a_name_is_free_once(any_service: Service) -> None:
     assert add(any_service, "kim").status_code == 201
     again = add(any_service, "kim")
     assert (again.status_code, again.json()["code"]) == (409, "name_taken")
@@ -49,7 +49,7 @@ def test_two_users_of_one_name_at_once_are_a_conflict_too(
     from app.auth import service as auth
 
     assert add(any_service, "kim").status_code == 201
-    monkeypatch.setattr(auth, "_name_is_taken", lambda *_: False)
+    monkeypatch.setattr(auth, "_is_taken", lambda *_: False)
     again = add(any_service, "kim")
     assert (again.status_code, again.json()["code"]) == (409, "name_taken")
 
