@@ -14,8 +14,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from collections import OrderedDict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,6 +81,13 @@ class Worker:
         return self._targets.get(key)
 
 
+def _fault(error: Exception) -> SpeechError:
+    """A mistake of ours, named by its kind and place: its message might hold text that nobody may log."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"
+    return SpeechError(f"The builtin engine failed: {where}.", "Change the text, and report this.")
+
+
 def main() -> None:
     """Answer requests until the other side closes the pipe."""
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
@@ -92,6 +101,8 @@ def main() -> None:
             header, arrays = worker.answer(request, blobs)
         except SpeechError as error:
             header, arrays = pack_error(error), []
+        except Exception as error:
+            header, arrays = pack_error(_fault(error)), []
         signal.alarm(0)
         pipe.send(answers, header, *arrays)
 

@@ -28,6 +28,8 @@ def contour(words: Sequence[Word], frames: int, start: int) -> Floats:
 
     `words` are the phrase's, at RATE; its first frame is at sample `start`.
     """
+    if not words:
+        return np.zeros(frames, np.float32)
     phrases = _accentual_phrases(words)
     length = frames * FRAME
     times: list[float] = []
@@ -39,8 +41,6 @@ def contour(words: Sequence[Word], frames: int, start: int) -> Floats:
         step = max(end - begin - (0.1 if last else 0), 0.05) / len(height)
         times += [begin + step * (i + 0.5) for i in range(len(height))]
         tones += height
-    if not tones:
-        return np.zeros(frames, np.float32)
     at = np.arange(frames) * FRAME
     sinking = _DECLINATION * (0.5 - at / max(length, FRAME))
     melody = np.interp(at, times, tones) + sinking

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -9,13 +10,14 @@ from itertools import pairwise
 import numpy as np
 
 from app.speech.builtin import analysis, prosody
-from app.speech.builtin.analysis import FRAME, RATE, Floats
+from app.speech.builtin.analysis import FRAME, RATE, Floats, Frames
 from app.speech.builtin.espeak import Espeak
 from app.speech.builtin.voice import Target
 from app.speech.interface import Audio, SpeechError
 
 MOST_CHARACTERS = 1000
 _WORDS = 145  # espeak-ng's words a minute at speed 1: some 4.6 syllables a second, as announcers speak
+_SLOWEST = 90  # words a minute; below, espeak-ng hardly slows down and WORLD stretches
 _PAUSE = round(0.08 * RATE)  # silence this long ends a phrase
 _EDGE = round(0.06 * RATE)  # silence kept before the first sound and after the last
 _FADE = round(0.01 * RATE)
@@ -35,7 +37,8 @@ def speak(
         raise SpeechError(f"A text has 1 to {MOST_CHARACTERS} characters.", "Split or fill in the text.")
     if not 0.5 <= speed <= 2.0:
         raise SpeechError("The speed is outside 0.5–2.0.", "Choose a speed from 0.5 to 2.0.")
-    spoken = espeak.say(text, voice=language, rate=round(_WORDS * speed))
+    rate = max(round(_WORDS * speed), _SLOWEST)
+    spoken = espeak.say(text, voice=language, rate=rate)
     source = analysis.resample(spoken.audio, spoken.sample_rate)
     scale = RATE / spoken.sample_rate
     words = [replace(word, start=round(word.start * scale)) for word in spoken.words]
@@ -43,14 +46,16 @@ def speak(
     parts = phrases(source)
     if not parts:
         raise SpeechError("Nothing in this text can be spoken.", "Write words, not signs alone.")
+    stretch = max(rate / (_WORDS * speed), 1.0)
+    firsts = [start for start, _ in parts[1:]]
     for part, (start, end) in enumerate(parts, 1):
         frames = analysis.analyze(source[start:end])
         melody = None
         if language.split("-", maxsplit=1)[0] == "ko":
-            inside = [word for word in words if start <= word.start < end]
+            inside = [word for word in words if bisect(firsts, word.start) == part - 1]
             melody = prosody.contour(inside, len(frames), start) + _wander(len(frames), random)
-        audio = analysis.synthesize(target.convert(frames, melody))
-        yield _finish(audio, end - start), part == len(parts)
+        audio = analysis.synthesize(_stretched(target.convert(frames, melody), stretch))
+        yield _finish(audio, round((end - start) * stretch)), part == len(parts)
 
 
 def phrases(source: Audio) -> list[tuple[int, int]]:
@@ -63,6 +68,19 @@ def phrases(source: Audio) -> list[tuple[int, int]]:
     first, last = max(int(loud[0]) - _EDGE, 0), min(int(loud[-1]) + _EDGE, len(source))
     edges = [first, *cuts, last]
     return list(pairwise(edges))
+
+
+def _stretched(frames: Frames, factor: float) -> Frames:
+    """The same speech `factor` times as long, for a factor of 1 and more."""
+    if factor < 1.02:
+        return frames
+    at = np.linspace(0, len(frames) - 1, round(len(frames) * factor))
+    low = at.astype(int)
+    high = np.minimum(low + 1, len(frames) - 1)
+    part = (at - low).astype(np.float32)[:, None]
+    rows = frames.envelope[low] * (1 - part) + frames.envelope[high] * part
+    nearest = np.rint(at).astype(int)  # pitch and noise have edges that a mean would blur
+    return Frames(frames.f0[nearest], rows, frames.aperiodicity[nearest])
 
 
 def _finish(audio: Audio, length: int) -> Audio:

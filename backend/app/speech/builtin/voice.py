@@ -14,6 +14,7 @@ from scipy.ndimage import gaussian_filter1d
 from app.speech.builtin import analysis
 from app.speech.builtin.analysis import FRAME, MELS, Floats, Frames
 from app.speech.builtin.espeak import Espeak
+from app.speech.builtin.neighbours import Neighbours
 from app.speech.interface import BadVoice, Recording, SpeechError, VoiceState
 
 ENGINE = "builtin"
@@ -44,8 +45,8 @@ CALIBRATION = (
 class Target:
     """A voice ready to convert to.
 
-    envelope: (n, MELS) log amplitudes of the actor's frames; aperiodicity: (n, BANDS) dB; features:
-    (n, DEPTH) what they are found by; square: (n,) the features' squared lengths.
+    envelope: (n, MELS) log amplitudes of the actor's frames; aperiodicity: (n, BANDS) dB; neighbours
+    finds them by DEPTH features.
     source_mean, source_scale: (ORDER,) of espeak-ng's mel-cepstra. middle, variance: (MELS,) the point
     around which converted envelopes are spread, and how far. gain: of the log level. Pitches are the
     mean and spread of log F0.
@@ -53,8 +54,7 @@ class Target:
 
     envelope: Floats
     aperiodicity: Floats
-    features: Floats
-    square: Floats
+    neighbours: Neighbours
     top: int
     source_mean: Floats
     source_scale: Floats
@@ -89,8 +89,7 @@ class Target:
         """Means of the actor's nearest frames for each of the source's, smooth in time."""
         cepstra = (cepstrum(source.envelope, self.top) - self.source_mean) / self.source_scale
         wanted = in_context(cepstra)[::HOP]
-        distance = self.square - 2 * (wanted @ self.features.T)
-        nearest = np.argpartition(distance, NEAREST, axis=1)[:, :NEAREST]
+        nearest = self.neighbours.nearest(wanted, NEAREST)
         chosen = np.concatenate([self.envelope, self.aperiodicity], axis=1)[nearest].mean(axis=1)
         at = np.arange(len(source)) / HOP
         low = np.minimum(at.astype(int), len(chosen) - 1)
@@ -193,8 +192,7 @@ def target(voice: VoiceState) -> Target:
     return Target(
         envelope,
         arrays["aperiodicity"],
-        arrays["features"],
-        (arrays["features"] ** 2).sum(axis=1),
+        Neighbours(arrays["features"]),
         top,
         arrays["source_mean"],
         arrays["source_scale"],
