@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from dbos import DBOS
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from app.jobs import rows
@@ -22,6 +23,14 @@ T = TypeVar("T")
 JobFunction = Callable[..., Any]
 # A worker frozen while it publishes would keep its row locks: PostgreSQL ends such a transaction.
 PUBLISH_IDLE_SECONDS = 20
+
+
+# The database did not do its part: nothing that the job did wrong, and nothing to remember of it.
+OUTAGES = (OperationalError, InterfaceError)
+
+
+class Outage(BaseException):
+    """Carries an outage of the database out of a step, past whatever catches errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +72,8 @@ class JobContext:
 
         The answer must be JSON. The errors that `retry` names are tried again with growing pauses; any
         other, or the last of them, is recorded and raised as JobFailed. Call it from the job's own
-        thread, outside any open session, and in the same order every time.
+        thread, outside any open session, and in the same order every time. An outage of the database is
+        no answer: the job starts again later.
         """
 
         def run() -> T:
@@ -82,6 +92,8 @@ class JobContext:
         def checked() -> T:
             try:
                 return run()
+            except OUTAGES as error:
+                raise Outage from error  # not an answer to record
             except Exception as error:
                 raise as_failure(error) from error
 

@@ -206,6 +206,17 @@ def claim(session: Session, job_id: str, *, lock: bool = False) -> Claim | None:
     return Claim(row.owner_xid, row.queue_name or "", row.recovery_attempts or 0, row.status == CANCELLED)
 
 
+def give_back(session: Session, job_id: str, owner: str) -> bool:
+    """Put one's own job back in line. False when it was one's own no longer."""
+    jobs, _ = _of(session)
+    result = session.execute(
+        sa.update(jobs)
+        .where(jobs.c.workflow_uuid == job_id, jobs.c.status == PENDING, jobs.c.owner_xid == owner)
+        .values(status=ENQUEUED, owner_xid=None, started_at_epoch_ms=None, updated_at=_now_ms(session))
+    )
+    return bool(result.rowcount)  # type: ignore[attr-defined]
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """A job that a worker has under way."""

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 from dbos import DBOS
@@ -19,7 +19,7 @@ from app.jobs import engine, liveness, rows
 from app.jobs.gate import Gate
 from app.jobs.interface import JobLost
 from app.jobs.jobs import Jobs
-from app.jobs.registry import Job, JobContext, Registry, registry
+from app.jobs.registry import OUTAGES, Job, JobContext, Outage, Registry, registry
 from app.jobs.serializer import as_failure
 from app.kit.database import Database
 from app.kit.ids import new_id
@@ -29,6 +29,9 @@ log = structlog.get_logger()
 EXIT_GIVEN_UP = 75
 # Some C code may hold the interpreter for a while; nothing good takes this long.
 HANG_SECONDS = 300.0
+# A disk that stays full looks like an outage that never ends: after so many attempts it is a failure.
+MOST_INTERRUPTIONS = 10
+LONGEST_PAUSE = 10.0
 DAY = 86_400.0
 HOUR = 3600.0
 
@@ -132,17 +135,39 @@ class Worker:
 
     def _workflow(self, job: Job) -> Callable[..., Any]:
         def run(**args: Any) -> Any:
-            return self._run(job, args)
+            job_id = str(DBOS.workflow_id)
+            owner = current_owner_xid(job_id)
+            if owner is None:
+                raise JobLost(job_id)
+            try:
+                return self._run(job, job_id, owner, args)
+            except (*OUTAGES, Outage) as error:
+                self._give_back(job_id, owner, error)
 
         run.__qualname__ = run.__name__ = job.name
         return run
 
-    def _run(self, job: Job, args: dict[str, Any]) -> Any:
-        job_id = str(DBOS.workflow_id)
-        owner = current_owner_xid(job_id)
+    def _give_back(self, job_id: str, owner: str, error: BaseException) -> NoReturn:
+        """After an outage of the database, put the job back in line as soon as there is one again."""
+        cause = error.__cause__ if isinstance(error, Outage) else error
+        log.warning("job.interrupted", job_id=job_id, error=type(cause).__name__)
+        pause = 0.1
+        while not self._stopping.wait(pause):
+            try:
+                with self._database.session() as session:
+                    claim = rows.claim(session, job_id, lock=True)
+                    if claim is not None and claim.attempts >= MOST_INTERRUPTIONS:
+                        raise as_failure(cause or error)
+                    rows.give_back(session, job_id, owner)
+                break
+            except OUTAGES:
+                pause = min(pause * 2, LONGEST_PAUSE)
+        raise JobLost(job_id)
+
+    def _run(self, job: Job, job_id: str, owner: str, args: dict[str, Any]) -> Any:
         with self._database.reading() as session:
             claim = rows.claim(session, job_id)
-        if owner is None or claim is None or claim.owner != owner:
+        if claim is None or claim.owner != owner:
             raise JobLost(job_id)
         ctx = JobContext(
             self._database,
@@ -174,6 +199,8 @@ class Worker:
             raise JobLost(ctx.job_id)
         try:
             return job.function(ctx, **args)
+        except OUTAGES:
+            raise
         except Exception as error:
             failure = as_failure(error)
             unexpected = failure.code == "internal_error"

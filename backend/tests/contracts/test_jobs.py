@@ -183,6 +183,19 @@ def test_a_job_that_no_worker_knows_is_not_stuck(database: Database, jobs: Jobs,
     assert (state.status, state.error_code) == (JobStatus.FAILED, "unknown_job")
 
 
+def test_an_outage_of_the_database_is_not_the_jobs_failure(
+    database: Database, jobs: Jobs, start: Start
+) -> None:
+    enqueue(database, jobs, "interrupted", "in_step", attempts=2, in_step=True)
+    enqueue(database, jobs, "interrupted", "outside", attempts=2, in_step=False)
+    enqueue(database, jobs, "interrupted", "for_ever", attempts=1000, in_step=False)
+    start()
+    states = ended(jobs, "in_step", "outside", "for_ever")
+    assert (states["in_step"].status, states["in_step"].attempts) == (JobStatus.DONE, 3)
+    assert (states["outside"].status, states["outside"].attempts) == (JobStatus.DONE, 3)
+    assert (states["for_ever"].status, states["for_ever"].attempts) == (JobStatus.FAILED, 10)
+
+
 def test_cancelled_while_queued_and_while_running(
     database: Database, jobs: Jobs, start: Start, tmp_path: Path
 ) -> None:
@@ -250,7 +263,7 @@ def test_an_interactive_job_overtakes(database: Database, jobs: Jobs, start: Sta
 
 
 def test_many_jobs(database: Database, jobs: Jobs, start: Start) -> None:
-    ids = [f"j{number}" for number in range(200)]
+    ids = [f"j{number}" for number in range(100)]
     enqueue(database, jobs, "work", *ids)
     start()
     start()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.jobs import JobContext, JobFailed, Registry, Retry, RetryableError, Worker
@@ -108,6 +109,21 @@ def make_registry(line: Connection) -> Registry:
             return len(tries)
 
         assert ctx.step("flaky", sometimes, retry=Retry(attempts=4, first=0.01)) == failures + 1
+        publish(ctx)
+
+    @registry.job("interrupted")
+    def interrupted(ctx: JobContext, attempts: int, in_step: bool) -> None:
+        """The database is away for some attempts."""
+
+        def touch() -> int:
+            if ctx.attempt <= attempts:
+                raise OperationalError("SELECT", {}, Exception("server closed the connection"))
+            return 1
+
+        if in_step:
+            ctx.step("touch", touch)
+        else:
+            touch()
         publish(ctx)
 
     @registry.job("refuse")
