@@ -8,7 +8,7 @@ from dataclasses import replace
 from app.text.lexicon import Lexicon
 from app.text.reading import Reading
 from app.text.rules import RULES
-from app.text.scan import INTERESTING, Cursor, Hit, read
+from app.text.scan import INTERESTING, Cursor, Hit, Rule, read
 
 
 def normalize(
@@ -16,16 +16,24 @@ def normalize(
 ) -> Reading:
     """How a text is spoken. Never fails: what has no sure reading is guessed or left out, and named in
     `unclear` unless `best_effort` is asked for. A text in another language than Korean passes as it is."""
-    if language != "ko":
+    if language.split("-")[0].lower() != "ko":
         return Reading(text, text)
-    if lexicon is None or not lexicon:
-        reading = read(text, RULES, None, INTERESTING)
-    else:
-
-        def entry(cursor: Cursor) -> Hit | None:
-            found = lexicon.longest(cursor.text, cursor.position)
-            return Hit(cursor.position + len(found.written), found.spoken, "lexicon", "lexicon") if found else None
-
+    if lexicon:
         starts = re.compile(f"{lexicon.first_letters}|{INTERESTING.pattern}")
-        reading = read(text, RULES, entry, starts)
+        reading = read(text, RULES, _entries(lexicon), starts)
+    else:
+        reading = read(text, RULES, None, INTERESTING)
     return replace(reading, unclear=()) if best_effort else reading
+
+
+def _entries(lexicon: Lexicon) -> Rule:
+    """The rule that knows the user's readings; these may be written with digits themselves."""
+    spoken = {entry.written: read(entry.spoken, RULES, None, INTERESTING).text for entry in lexicon.entries}
+
+    def entry(cursor: Cursor) -> Hit | None:
+        found = lexicon.longest(cursor.text, cursor.position)
+        if not found:
+            return None
+        return Hit(cursor.position + len(found.written), spoken[found.written], "lexicon", "lexicon", tight=True)
+
+    return entry

@@ -110,6 +110,8 @@ def word(cursor: Cursor) -> Hit | None:
     letters = pairs("letters.tsv").forms
     run = re.sub(r"['’]", "", written)
     spelled = "".join(letters[letter.upper()] for letter in run)
+    if text.startswith("당", match.end()) and run in units()[1]:
+        return Hit(match.end(), units()[1][run], "unit", "unit alone")
     if len(run) == 1:
         return Hit(match.end(), spelled, "latin", "letter")
     if run in units()[1] and (run.islower() or run in ("kWh", "kW", "mL", "GB", "MB", "TB")):
@@ -124,5 +126,4 @@ def word(cursor: Cursor) -> Hit | None:
         return Hit(match.end(), spelled, "latin", "letters", (transliterate(run),), 0.7)
     if len(run) <= 3 or not _VOWEL.search(run):
         return Hit(match.end(), spelled, "latin", "letters", confidence=0.5, unclear="an abbreviation that is not listed")
-    del text
     return Hit(match.end(), transliterate(run), "latin", "guess", (spelled,), 0.3, unclear="a word that is not listed")

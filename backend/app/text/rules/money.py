@@ -6,13 +6,13 @@ import re
 
 from app.text import numbers
 from app.text.rules.amounts import amount
+from app.text.rules.quantities import rate
 from app.text.scan import Cursor, Hit
-from app.text.tables import currencies, pairs
+from app.text.tables import currencies
 
 _SIGN = re.compile(r"[-+]? ?")
 _CENTS = re.compile(r"([0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,12})\.([0-9]{2})(?![0-9])")
 _RANGE = re.compile(r" ?~ ?")
-_PER = re.compile(r" ?/ ?([0-9]{0,3}(?:[A-Za-z㎏㎞㎡ℓ$]{1,4}|[가-힣]{1,2}))(?![A-Za-z0-9가-힣])")
 
 
 def coded_amount(cursor: Cursor) -> Hit | None:
@@ -51,9 +51,9 @@ def coded_amount(cursor: Cursor) -> Hit | None:
             if text.startswith(name.strip(), end):
                 end += len(name.strip())
             return Hit(end, f"{minus}{spoken}에서 {right}", "money", "range")
-    per = _PER.match(text, end)
-    if per and per[1] in pairs("per.tsv").forms:
-        spoken, end = f"{pairs('per.tsv').forms[per[1]]} {spoken}", per.end()
+    per = rate(text, end)
+    if per:
+        end, spoken = per[0], f"{per[1]} {spoken}"
     return Hit(end, minus + spoken, "money", "currency sign")
 
 

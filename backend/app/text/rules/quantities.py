@@ -11,7 +11,8 @@ from app.text.scan import Cursor, Hit
 from app.text.tables import Counter, contexts, counters, currencies, pairs, units
 
 RANGE = re.compile(r" ?~ ?(?=[0-9])|(?<=[0-9가-힣%℃a-zA-Z])-(?=[0-9])")
-_PER = re.compile(r" ?/ ?([0-9]{0,3}(?:[A-Za-z㎏㎞㎡ℓ$²³]{1,4}|[가-힣]{1,2}))(?![A-Za-z0-9])")
+_SLASH = re.compile(r" ?/ ?")
+_PER_ENDS = re.compile(r"(?![A-Za-z0-9가-힣])|(?:에|로|으로|이며|입|은|는|이|의|을|를|씩)")
 _LATIN_NEXT = re.compile(r"[A-Za-z]")
 _SPACED_COUNTER = re.compile(
     r"(?=$|[^가-힣]|(?:을|를|이|가|은|는|과|와|의|에|도|만|씩|당|째|간|로|으로|까지|부터|이상|이하|이내|미만|정도|입니다|이며|이고|마다|에서|보다|밖에|이나|짜리|대|쯤|가량|중|께|인|이용|출구|버튼|분|입|이)(?![가-힣])|까지|부터|이상|이하|이내|미만|정도|입니|이며|이고|에서|이용|씩)"
@@ -107,6 +108,15 @@ def phrase(found: Amount, unit: Measure, before: str) -> tuple[str, tuple[str, .
     return spoken, others
 
 
+def rate(text: str, position: int) -> tuple[int, str] | None:
+    """What an amount is for, as in /kg: where it ends, and what is said before the amount."""
+    slash = _SLASH.match(text, position)
+    form = pairs("per.tsv").longest(text, slash.end()) if slash else None
+    if not slash or not form or not _PER_ENDS.match(text, slash.end() + len(form)):
+        return None
+    return slash.end() + len(form), pairs("per.tsv").forms[form]
+
+
 def quantity(cursor: Cursor) -> Hit | None:
     text = cursor.text
     first = amount(text, cursor.position)
@@ -130,10 +140,11 @@ def quantity(cursor: Cursor) -> Hit | None:
     money = bool(unit.counter and unit.counter.form in ("원", "달러", "엔", "유로", "위안", "파운드"))
     if unit.spoken == "도" and unit.counter is None and text[cursor.position - 1 : cursor.position] == "-":
         pass
-    per = _PER.match(text, end) if (money or unit.counter) else None
-    if per and per[1] in pairs("per.tsv").forms and (money or per[1] in ("일", "월", "주", "분", "회")) and not re.match(r"(?!에|으로|로|이며|입|은|는|이|의|을|를|씩)[가-힣]", text[per.end() : per.end() + 2]):
-        head = pairs("per.tsv").forms[per[1]]
-        spoken, end = (spoken if before.rstrip().endswith(head) else f"{head} {spoken}"), per.end()
+    if money or unit.counter:
+        per = rate(text, end)
+        if per and (money or per[1] in ("하루", "월", "주", "분당", "회당")):
+            end, head = per
+            spoken = spoken if before.rstrip().endswith(head) else f"{head} {spoken}"
     tight = before.endswith("제") and not before.endswith((" 문제", "통제"))
     return Hit(end, spoken, "money" if money else _kind(unit), unit.rule, others, tight=tight)
 
