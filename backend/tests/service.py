@@ -1,4 +1,4 @@
-"""The service in this process for tests: its real parts over a temporary folder, and its jobs done on demand."""
+"""The service in this process for tests: real parts over a temporary folder, its jobs done on demand."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ class Hands:
         with self.container.database.reading() as session:
             found = session.execute(
                 sa.text(
-                    f"SELECT workflow_uuid, name FROM {self._prefix}workflow_status WHERE status = 'ENQUEUED' "
-                    "ORDER BY priority, created_at, workflow_uuid"
+                    f"SELECT workflow_uuid, name FROM {self._prefix}workflow_status "
+                    "WHERE status = 'ENQUEUED' ORDER BY priority, created_at, workflow_uuid"
                 )
             ).all()
         return [row.workflow_uuid for row in found if name in (None, row.name)]
@@ -93,8 +93,9 @@ class Hands:
         with self.container.database.session() as session:
             session.execute(
                 sa.text(
-                    f"UPDATE {self._prefix}workflow_status SET status = 'PENDING', owner_xid = :owner, "
-                    "executor_id = :owner, recovery_attempts = recovery_attempts + 1 WHERE workflow_uuid = :id"
+                    f"UPDATE {self._prefix}workflow_status SET status = 'PENDING', "
+                    "owner_xid = :owner, executor_id = :owner, recovery_attempts = recovery_attempts + 1 "
+                    "WHERE workflow_uuid = :id"
                 ),
                 {"owner": owner, "id": job_id},
             )
@@ -140,6 +141,23 @@ class Hands:
             self.do(queued[0])
             done += 1
         return done
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Meanwhile another thread does what is in line."""
+        over = threading.Event()
+
+        def work() -> None:
+            while not over.wait(0.02):
+                self.do_all()
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
 
 class Service:
