@@ -4,6 +4,8 @@ from app.models.api_token import ApiToken
 from app.models.batch import Batch
 from app.models.generation import Generation
 from app.models.idempotency_key import IdempotencyKey
+from app.models.lexicon import Lexicon
+from app.models.lexicon_version import LexiconVersion
 from app.models.login_failure import LoginFailure
 from app.models.sample import Sample
 from app.models.script import Script
@@ -18,6 +20,8 @@ __all__ = [
     "Batch",
     "Generation",
     "IdempotencyKey",
+    "Lexicon",
+    "LexiconVersion",
     "LoginFailure",
     "Sample",
     "Script",
