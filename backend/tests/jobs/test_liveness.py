@@ -139,6 +139,16 @@ def test_a_culprit_fails_after_four_deaths_and_its_neighbours_never(database: Da
         }
 
 
+def test_nobody_fails_for_a_crash_in_company(database: Database, jobs: Jobs) -> None:
+    with database.session() as session:
+        add_worker(session, "silent", silent_for=SILENT + 5)
+        for name in ("a", "b"):
+            add_job(jobs, session, name, worker="silent")
+    with database.session() as session:
+        liveness.sweep(session, silent_seconds=SILENT, judge_silence=True, max_attempts=lambda _: 1)
+    assert {state.status for state in jobs.states(["a", "b"]).values()} == {JobStatus.QUEUED}
+
+
 def test_a_crowd_may_fall_any_number_of_times(database: Database, jobs: Jobs) -> None:
     with database.session() as session:
         add_job(jobs, session, "waiting")
