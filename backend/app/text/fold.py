@@ -29,6 +29,8 @@ def _one(char: str) -> str:
     category = unicodedata.category(char)
     if category == "Zs":
         return " "
+    if category == "Co":
+        return char  # private ones are reported, and markup marks its places with them
     if category in ("Cf", "Mn", "Me") or (category == "Cc" and char != "\n"):
         return ""
     if category == "Nd":

@@ -82,7 +82,9 @@ def hangul(char: str) -> bool:
     return "가" <= char <= "힣"
 
 
-def read(text: str, rules: dict[str, tuple[Rule, ...]], first: Rule | None, starts: re.Pattern[str]) -> Reading:
+def read(
+    text: str, rules: dict[str, tuple[Rule, ...]], first: Rule | None = None, starts: re.Pattern[str] = INTERESTING
+) -> Reading:
     """Read a Korean text. `first` goes before all rules (the user's lexicon); `starts` finds where to ask."""
     folded, places = fold(text)
     cursor = Cursor(folded)
