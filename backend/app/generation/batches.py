@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 from app.deps import Container
 from app.generation import service
 from app.generation.errors import BatchNotFound
-from app.generation.fingerprint import fingerprint
 from app.generation.schemas import BatchIn, BatchItem, BatchOut, BatchStarted, FailureCount, FailureOut
 from app.kit.clock import now
 from app.kit.ids import is_id, new_id
+from app.lexicons.service import readings
 from app.models import Batch, Generation, Script, Take, VoiceModel
 from app.text import Reading
 
@@ -40,13 +40,14 @@ def start(container: Container, session: Session, body: BatchIn) -> BatchStarted
     session.add(batch)
     session.flush()
     items: list[BatchItem] = []
+    read = readings(session, best_effort=container.settings.best_effort)
     for script_id in wanted:
         script = scripts.get(script_id)
         if script is None:
             items.append(BatchItem(script_id=script_id, status="unknown"))
             continue
         model, take = models[script.voice_model_id], takes.get(script.current_take_id or "")
-        reading = service.read(container, script)
+        reading = read.of(script)
         if not body.force_regenerate and _still_good(container, script, model, reading, take):
             items.append(BatchItem(script_id=script_id, status="unchanged", take_id=script.current_take_id))
             continue
@@ -73,7 +74,7 @@ def _by_id(session: Session, table: type, ids: list[str]) -> dict[str, object]: 
 def _still_good(
     container: Container, script: Script, model: VoiceModel, reading: Reading, take: Take | None
 ) -> bool:
-    return service.up_to_date(take, fingerprint(script, model, reading, container.settings))
+    return service.up_to_date(take, service.fingerprint_of(container, script, model, reading))
 
 
 def _count(items: list[BatchItem]) -> dict[str, int]:

@@ -118,7 +118,11 @@ def get_generation(generation_id: str, _: Viewer, session: Reading, container: P
     responses={200: {"content": AUDIO}, 206: {"content": AUDIO}, 304: {}} | documented(404, 416),
 )
 def get_generation_audio(
-    generation_id: str, _: Viewer, session: Reading, container: Parts, request: Request,
+    generation_id: str,
+    _: Viewer,
+    session: Reading,
+    container: Parts,
+    request: Request,
     format: Literal["wav", "flac", "mp3", "ogg", "ulaw", "alaw"] = "wav",
     preview: Annotated[Literal["phone"] | None, Query(description="as it sounds over a telephone")] = None,
 ) -> Response:

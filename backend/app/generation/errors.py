@@ -17,5 +17,9 @@ class NoTake(NotFound):
     code, title = "no_take", "This generation has no audio"
 
 
+class TakeFileAltered(NotFound):
+    code, title = "take_file_altered", "The file of this take was altered; generate the script again"
+
+
 class TakeFileMissing(NotFound):
     code, title = "take_file_missing", "The file of this take is gone; generate the script again"

@@ -6,21 +6,12 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 
 from app.kit.schemas import Answer, Body
+from app.lexicons.schemas import UnclearOut
 from app.scripts.schemas import TakeOut
 
 GenerationStatus = Literal["queued", "running", "done", "failed", "cancelled"]
 ScriptId = Annotated[str, StringConstraints(max_length=100)]
 MAX_SCRIPTS = 10_000
-
-
-class UnclearOut(Answer):
-    """Characters that cannot be read, and where; a lexicon entry would say how."""
-
-    start: int
-    end: int
-    written: str
-    why: str
-    suggestion: str = ""
 
 
 class FailureOut(Answer):
@@ -59,7 +50,9 @@ class BatchItem(Answer):
     status: Literal["accepted", "unchanged", "unknown"]
     generation_id: str | None = None
     take_id: str | None = Field(None, description="the up-to-date take of an unchanged script")
-    unclear: list[UnclearOut] = Field([], description="characters that cannot be read: it will fail with these")
+    unclear: list[UnclearOut] = Field(
+        [], description="characters that cannot be read: it will fail with these"
+    )
 
 
 class BatchStarted(Answer):

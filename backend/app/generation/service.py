@@ -15,17 +15,20 @@ from app.deps import Container
 from app.generation.errors import (
     GenerationNotFound,
     NoTake,
+    TakeFileAltered,
     TakeFileMissing,
     VoiceNotReady,
 )
-from app.generation.fingerprint import fingerprint
-from app.generation.schemas import FailureOut, GenerationOut, GenerationStatus, UnclearOut
+from app.generation.fingerprint import fingerprint, settings_of
+from app.generation.schemas import FailureOut, GenerationOut, GenerationStatus
 from app.jobs import BATCH, INTERACTIVE, JobState, JobStatus
 from app.kit.ids import is_id, new_id
+from app.lexicons.schemas import UnclearOut
+from app.lexicons.service import readings
 from app.models import Generation, Script, Take, VoiceModel
 from app.scripts import service as scripts
 from app.storage.interface import NotThere
-from app.text import Reading, normalize
+from app.text import Reading
 
 log = structlog.get_logger()
 JOB = "tts.generate"
@@ -37,11 +40,6 @@ def get(session: Session, generation_id: str) -> Generation:
     if generation is None:
         raise GenerationNotFound
     return generation
-
-
-def read(container: Container, script: Script) -> Reading:
-    """The script as it will be spoken, and what in it is unclear."""
-    return normalize(script.text, language=script.language, best_effort=container.settings.best_effort)
 
 
 def unclear_outs(reading: Reading) -> list[UnclearOut]:
@@ -72,8 +70,8 @@ def request(
         batch_id=batch_id,
         voice_model_id=model.id,
         text=script.text,
-        settings={"language": script.language, "speed": script.speed, "seed": script.seed},
-        fingerprint=fingerprint(script, model, reading, container.settings),
+        settings=settings_of(script),
+        fingerprint=fingerprint_of(container, script, model, reading),
         interactive=interactive,
     )
     session.add(generation)
@@ -87,6 +85,12 @@ def request(
     return generation
 
 
+def fingerprint_of(container: Container, script: Script, model: VoiceModel, reading: Reading) -> str:
+    """What an up-to-date take of the script would carry."""
+    engine = container.engine.name
+    return fingerprint(script.text, settings_of(script), model, reading, engine, container.settings)
+
+
 def up_to_date(take: Take | None, wanted: str) -> bool:
     return take is not None and take.missing_at is None and take.fingerprint == wanted
 
@@ -95,7 +99,8 @@ def generate(container: Container, session: Session, script_id: str) -> Generati
     """Generate one script now, ahead of every batch."""
     script = scripts.get(session, script_id)
     model = ready_model(session, script)
-    generation = request(container, session, script, model, read(container, script), interactive=True)
+    reading = readings(session, best_effort=container.settings.best_effort).of(script)
+    generation = request(container, session, script, model, reading, interactive=True)
     log.info("tts.generation_asked", generation=generation.id, script=script_id)
     return generation
 
@@ -165,16 +170,23 @@ def open_audio(
         raise NoTake
     try:
         file = container.store.open(BUCKET, take.audio_key)
+        size = container.store.stat(BUCKET, take.audio_key).bytes
     except NotThere:
         raise TakeFileMissing from None
+    if size != take.bytes:
+        file.close()
+        raise TakeFileAltered
     if format_name == "wav" and preview is None:
         return file, take.bytes, "audio/wav", take.sha256, f"{generation.id}.wav"
     import soundfile  # only conversions need it: the service starts faster without
 
-    with file:
-        audio, rate = soundfile.read(file, dtype="float32")
+    try:
+        with file:
+            audio, rate = soundfile.read(file, dtype="float32")
+    except soundfile.LibsndfileError:
+        raise TakeFileAltered from None
     if preview == "phone":
-        audio, rate = telephone_preview(audio, rate)
+        audio, rate = soundfile.read(io.BytesIO(telephone_preview(audio, rate)), dtype="float32")
     form = FORMATS[format_name]
     data = encode(audio, rate, form.name)
     etag = f"{take.sha256}-{form.name}{'-phone' if preview else ''}"

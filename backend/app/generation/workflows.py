@@ -16,15 +16,17 @@ from app.audio.measure import TakeReport, measure_take
 from app.audio.shape import join, trim
 from app.deps import Container
 from app.generation.errors import VoiceNotReady
+from app.generation.fingerprint import fingerprint
 from app.jobs import JobContext, JobLost, job
 from app.kit.clock import now
 from app.kit.errors import AppError
 from app.kit.ids import new_id
+from app.lexicons.service import Readings, readings
 from app.models import Generation, Script, Take, VoiceModel
 from app.speech.interface import Audio, SpeechError, Utterance, VoiceState
 from app.speech.speaker import SpeakingCancelled
 from app.storage.interface import StorageError, StoreFull
-from app.text import Part, Reading, UnclearText, normalize, split
+from app.text import Part, Reading, UnclearText, split
 
 log = structlog.get_logger()
 BUCKET = "takes"
@@ -40,10 +42,11 @@ def generate(ctx: JobContext, generation_id: str) -> None:
     with container.database.reading() as session:
         generation = session.get(Generation, generation_id)
         model = session.get(VoiceModel, generation.voice_model_id) if generation else None
+        read = readings(session, best_effort=container.settings.best_effort)
     if generation is None or generation.outcome is not None:
         return
     try:
-        _make(ctx, container, generation, model)
+        _make(ctx, container, generation, model, read)
     except SpeakingCancelled as error:
         raise JobLost(generation_id) from error
     except UnclearText as error:
@@ -62,13 +65,13 @@ def generate(ctx: JobContext, generation_id: str) -> None:
         _fail(ctx, generation, {"code": error.code, "message": error.detail, "fix": error.title})
 
 
-def _make(ctx: JobContext, container: Container, generation: Generation, model: VoiceModel | None) -> None:
+def _make(
+    ctx: JobContext, container: Container, generation: Generation, model: VoiceModel | None, read: Readings
+) -> None:
     if model is None or model.state_key is None:
         raise VoiceNotReady
     settings = generation.settings
-    reading = normalize(
-        generation.text, language=settings["language"], best_effort=container.settings.best_effort
-    )
+    reading = read.read(generation.text, language=settings["language"], script_id=generation.script_id)
     if not container.settings.best_effort:
         reading.require_clear()
     parts = split(reading)
@@ -134,6 +137,10 @@ def _publish(
     ctx: JobContext, container: Container, generation: Generation, model: VoiceModel, reading: Reading,
     audio: Audio, rate: int, report: TakeReport,
 ) -> None:  # fmt: skip
+    # Of the reading that was spoken: a lexicon may have changed since the generation was asked for.
+    made_of = fingerprint(
+        generation.text, generation.settings, model, reading, container.engine.name, container.settings
+    )
     # A key of this attempt's own: after a crash there is the old state or the new one, and at worst a
     # file that no row knows, which is swept. It is not deleted here when the commit fails: a commit whose
     # answer was lost may have happened.
@@ -152,7 +159,7 @@ def _publish(
         take = Take(
             id=new_id(), generation_id=generation.id, script_id=script.id, voice_model_id=model.id,
             model_version=model.version, engine=container.engine.name,
-            simulated=container.engine.simulated, fingerprint=generation.fingerprint,
+            simulated=container.engine.simulated, fingerprint=made_of,
             text=generation.text, reading=reading_document(reading),
             seed=generation.settings["seed"], audio_key=key, sha256=stored.sha256, bytes=stored.bytes,
             seconds=len(audio) / rate, sample_rate=rate, quality_score=report.quality_score,
@@ -164,6 +171,8 @@ def _publish(
         # An older generation that ends late does not take the place of a newer one's take.
         if current is None or current.generation_id < generation.id:
             script.current_take_id = take.id
+            if script.stale_at and script.stale_at <= generation.created_at:
+                script.stale_at = None
     log.info("tts.generated", generation=generation.id, seconds=round(len(audio) / rate, 2))
 
 

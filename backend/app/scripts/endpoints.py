@@ -20,9 +20,7 @@ router = APIRouter(prefix="/voice-actors/tts-scripts", tags=["scripts"])
 
 @router.post("", status_code=201, responses=documented(409))
 def create_script(body: ScriptIn, once: Once, session: Writing) -> ScriptOut:
-    return once(
-        body, lambda: service.script_outs(session, [service.create(session, body)])[0], ScriptOut
-    )
+    return once(body, lambda: service.script_outs(session, [service.create(session, body)])[0], ScriptOut)
 
 
 @router.get("")

@@ -86,5 +86,8 @@ class ScriptOut(Answer):
     speed: float
     seed: int
     current_take: TakeOut | None
+    stale_at: datetime | None = Field(
+        description="since when the take no longer says what it should: the script or its reading changed"
+    )
     created_at: datetime
     updated_at: datetime

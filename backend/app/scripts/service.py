@@ -9,6 +9,7 @@ import structlog
 from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
+from app.kit.clock import now
 from app.kit.errors import Invalid
 from app.kit.ids import is_id
 from app.models import Script, Take, VoiceModel
@@ -35,7 +36,10 @@ def found(search: str, voice_model_id: str) -> Select[tuple[Script]]:
         query = query.where(Script.voice_model_id == voice_model_id)
     if search:
         query = query.where(
-            or_(Script.title.icontains(search, autoescape=True), Script.text.icontains(search, autoescape=True))
+            or_(
+                Script.title.icontains(search, autoescape=True),
+                Script.text.icontains(search, autoescape=True),
+            )
         )
     return query
 
@@ -59,6 +63,8 @@ def change(session: Session, script_id: str, body: ScriptChange) -> Script:
     if body.voice_model_id is not None:
         _check_voice(session, body.voice_model_id)
     for field, value in body.model_dump(exclude_none=True).items():
+        if field != "title" and value != getattr(script, field):
+            script.stale_at = now()
         setattr(script, field, value)
     session.flush()
     return script

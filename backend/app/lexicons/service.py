@@ -1,0 +1,185 @@
+"""Users' own readings, and how a script is read with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from app.kit.clock import now
+from app.kit.ids import is_id
+from app.lexicons.errors import BadLexicon, BadMarkup, LexiconNotFound
+from app.lexicons.schemas import EntryBody, EntryOut, LexiconChange, LexiconIn, LexiconOut, LexiconSummary
+from app.models import Lexicon as LexiconRow
+from app.models import LexiconVersion, Script
+from app.scripts import service as scripts
+from app.text import Entry, Lexicon, LexiconError, MarkupError, Reading, normalize
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Readings:
+    """Reads texts with the lexicons of a moment: those for all scripts, and a script's own before them."""
+
+    shared: Lexicon
+    own: dict[str, Lexicon]
+    best_effort: bool = False
+    _merged: dict[str, Lexicon] = field(default_factory=dict)
+
+    def read(self, text: str, *, language: str = "ko", script_id: str | None = None) -> Reading:
+        """How a text is spoken. Raises BadMarkup with the place."""
+        try:
+            return normalize(text, self._for(script_id), language=language, best_effort=self.best_effort)
+        except MarkupError as error:
+            raise BadMarkup(str(error), field="text") from None
+
+    def of(self, script: Script) -> Reading:
+        return self.read(script.text, language=script.language, script_id=script.id)
+
+    def _for(self, script_id: str | None) -> Lexicon:
+        if script_id is None or script_id not in self.own:
+            return self.shared
+        if script_id not in self._merged:
+            self._merged[script_id] = self.shared.merged(self.own[script_id])
+        return self._merged[script_id]
+
+
+def readings(session: Session, *, best_effort: bool) -> Readings:
+    """The lexicons in force; of two that disagree, the one made later wins."""
+    shared, own = Lexicon(), dict[str, Lexicon]()
+    for row in session.scalars(select(LexiconRow).order_by(LexiconRow.id)):
+        lexicon = _lexicon(row.entries)
+        if row.script_id is None:
+            shared = shared.merged(lexicon)
+        else:
+            own[row.script_id] = own.get(row.script_id, Lexicon()).merged(lexicon)
+    return Readings(shared, own, best_effort)
+
+
+def _lexicon(entries: Sequence[Sequence[str]]) -> Lexicon:
+    return Lexicon(tuple(Entry(written, spoken) for written, spoken in entries))
+
+
+def _checked(entries: Sequence[EntryBody]) -> list[list[str]]:
+    pairs = [[entry.written, entry.spoken] for entry in entries]
+    try:
+        _lexicon(pairs)
+    except LexiconError as error:
+        raise BadLexicon(str(error), field="entries") from None
+    return pairs
+
+
+def get(session: Session, lexicon_id: str) -> LexiconRow:
+    row = session.get(LexiconRow, lexicon_id) if is_id(lexicon_id) else None
+    if row is None:
+        raise LexiconNotFound
+    return row
+
+
+def create(session: Session, body: LexiconIn) -> LexiconOut:
+    if body.script_id is not None:
+        scripts.get(session, body.script_id)
+    row = LexiconRow(name=body.name, script_id=body.script_id, entries=_checked(body.entries))
+
+    def add() -> None:
+        session.add(row)
+        session.flush()
+
+    return out(row, _marked(session, row.entries, add))
+
+
+def change(session: Session, lexicon_id: str, body: LexiconChange) -> LexiconOut:
+    """Change a lexicon; what it said before is kept as a version."""
+    row = get(session, lexicon_id)
+    if body.name is not None:
+        row.name = body.name
+    entries = row.entries if body.entries is None else _checked(body.entries)
+    if entries == row.entries:
+        session.flush()
+        return out(row, [])
+    differing = [
+        entry for entry in (*entries, *row.entries) if entry not in entries or entry not in row.entries
+    ]
+
+    def apply() -> None:
+        session.add(LexiconVersion(lexicon_id=row.id, version=row.version, entries=row.entries))
+        row.entries, row.version = entries, row.version + 1
+        session.flush()
+
+    return out(row, _marked(session, differing, apply))
+
+
+def remove(session: Session, lexicon_id: str) -> None:
+    row = get(session, lexicon_id)
+
+    def delete() -> None:
+        session.delete(row)
+        session.flush()
+
+    _marked(session, row.entries, delete)
+
+
+def _marked(session: Session, entries: Sequence[Sequence[str]], act: Callable[[], None]) -> list[str]:
+    """Do `act`, and mark the scripts that are read differently after it; only these are looked at twice
+    in which one of the entries' written forms stands."""
+    forms = [written for written, _ in entries]
+    touched = [
+        script for script in session.scalars(select(Script)) if any(form in script.text for form in forms)
+    ]
+    before = readings(session, best_effort=False)
+    old = {script.id: _text(before, script) for script in touched}
+    act()
+    after = readings(session, best_effort=False)
+    changed = [script.id for script in touched if _text(after, script) != old[script.id]]
+    for start in range(0, len(changed), 500):
+        ids = changed[start : start + 500]
+        session.execute(update(Script).where(Script.id.in_(ids)).values(stale_at=now()))
+    log.info("tts.lexicon_changed", entries=len(forms), scripts=len(changed))
+    return changed
+
+
+def _text(with_: Readings, script: Script) -> str | None:
+    try:
+        return with_.of(script).text
+    except BadMarkup:
+        return None
+
+
+def summary(row: LexiconRow) -> LexiconSummary:
+    return LexiconSummary(
+        id=row.id, name=row.name, script_id=row.script_id, version=row.version, size=len(row.entries),
+        created_at=row.created_at, updated_at=row.updated_at,
+    )  # fmt: skip
+
+
+def entry_outs(entries: Sequence[Sequence[str]]) -> list[EntryOut]:
+    return [EntryOut(written=written, spoken=spoken) for written, spoken in entries]
+
+
+def out(row: LexiconRow, changed: list[str]) -> LexiconOut:
+    return LexiconOut(**summary(row).model_dump(), entries=entry_outs(row.entries), changed_scripts=changed)
+
+
+def exported(row: LexiconRow, format_name: str) -> tuple[str, str]:
+    """The lexicon as a file's text, and its media type."""
+    lexicon = _lexicon(row.entries)
+    if format_name == "pls":
+        return lexicon.to_pls(), "application/pls+xml"
+    return lexicon.to_csv(), "text/csv; charset=utf-8"
+
+
+def imported(data: bytes, format_name: str) -> list[EntryBody]:
+    """The entries of an uploaded PLS or CSV. Raises BadLexicon with the line or element."""
+    try:
+        lexicon = (
+            Lexicon.from_pls(data) if format_name == "pls" else Lexicon.from_csv(data.decode("utf-8-sig"))
+        )
+    except UnicodeDecodeError:
+        raise BadLexicon("The file is not UTF-8 text.") from None
+    except LexiconError as error:
+        raise BadLexicon(str(error)) from None
+    return [EntryBody(written=entry.written, spoken=entry.spoken) for entry in lexicon.entries]
