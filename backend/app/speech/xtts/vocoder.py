@@ -30,7 +30,8 @@ class Frames:
     """The grid from latents to frames of one utterance at one speed.
 
     Three linear interpolations, each as PyTorch's `interpolate` with a scale factor has it: length by
-    1 / speed (left out at 1), then × 4, then × 24000 / 22050.
+    1 / speed (left out at 1), then × 4, then × 24000 / 22050. Where a speed near 1 leaves the rounded length
+    as it was, `interpolate` copies; here it is interpolated all the same, because a stream cannot know yet.
     """
 
     def __init__(self, speed: float = 1.0) -> None:

@@ -1,0 +1,64 @@
+"""The tiny checkpoint, and what is computed from it once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from app.speech.interface import VoiceState
+from app.speech.xtts.model import Model
+from tests.speech.xtts import checkpoints
+
+# So that the stop code comes after some 5 to 100 codes, and not at almost never.
+STOP_BIAS = 6.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tiny products gain nothing from a second thread."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def reference() -> dict[str, NDArray[Any]]:
+    return checkpoints.reference()
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the reference arrays were computed from."""
+    return checkpoints.tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path) -> Model:
+    return Model(tiny_folder, "fp32")
+
+
+@pytest.fixture(scope="session")
+def ending_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, but it ends by itself more often than not."""
+    return checkpoints.tiny(tmp_path_factory.mktemp("ending"), STOP_BIAS)
+
+
+@pytest.fixture(scope="session")
+def ending(ending_folder: Path) -> Model:
+    return Model(ending_folder, "fp32")
+
+
+@pytest.fixture(scope="session")
+def voice(ending: Model, reference: dict[str, NDArray[Any]]) -> VoiceState:
+    return voice_of(ending, reference, "one")
+
+
+def voice_of(model: Model, reference: dict[str, NDArray[Any]], name: str) -> VoiceState:
+    """A voice from coqui-tts's own arrays."""
+    arrays: dict[str, NDArray[np.float32]] = {
+        part: reference[f"voice/{name}/{part}"] for part in ("latents", "speaker")
+    }
+    return VoiceState("xtts", arrays, {"checkpoint": model.fingerprint})

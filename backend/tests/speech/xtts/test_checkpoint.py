@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from app.speech.interface import EngineUnavailable
+from app.speech.xtts import checkpoint
+from app.speech.xtts.checkpoint import convert, open_checkpoint
+from app.speech.xtts.model import Model, fingerprint
+
+
+@pytest.fixture
+def folder(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny checkpoint, to be damaged."""
+    return Path(shutil.copytree(tiny_folder, tmp_path / "checkpoint"))
+
+
+def resave(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    state = torch.load(folder / "model.pth", weights_only=True)
+    torch.save(change(state), folder / "model.pth")
+
+
+def test_settings_and_names(tiny_folder: Path) -> None:
+    opened = open_checkpoint(tiny_folder)
+    assert (opened.settings.layers, opened.settings.channels, opened.settings.repetition_penalty) == (
+        2,
+        64,
+        5.0,
+    )
+    assert not opened.converted
+    names = opened.weights.names()
+    assert not [name for name in names if "original" in name or "text_head" in name or "num_batches" in name]
+    assert opened.weights("gpt.gpt.h.0.attn.c_attn.weight").shape == (192, 64)  # (out, in)
+
+
+def test_weight_norm_is_folded(tiny_folder: Path) -> None:
+    name = "hifigan_decoder.waveform_decoder.ups.0"
+    state = torch.load(tiny_folder / "model.pth", weights_only=True)["model"]
+    norm, direction = (state[f"{name}.parametrizations.weight.original{n}"] for n in (0, 1))
+    expected = torch._weight_norm(direction, norm, 0)
+    torch.testing.assert_close(open_checkpoint(tiny_folder).weights(f"{name}.weight"), expected)
+
+
+@pytest.mark.parametrize("style", ["trainer", "bare", "old weight norm"])
+def test_other_ways_to_save_the_same(folder: Path, tiny_folder: Path, style: str) -> None:
+    def change(state: dict[str, Any]) -> Any:
+        model = state["model"]
+        if style == "trainer":
+            return {"model": {f"xtts.{name}": tensor for name, tensor in model.items()}, "step": 3}
+        if style == "bare":
+            return model
+        old = {
+            ".parametrizations.weight.original0": ".weight_g",
+            ".parametrizations.weight.original1": ".weight_v",
+        }
+        renamed = {}
+        for name, tensor in model.items():
+            for long, short in old.items():
+                name = name.replace(long, short)
+            renamed[name] = tensor
+        return {"model": renamed}
+
+    resave(folder, change)
+    opened, original = open_checkpoint(folder), open_checkpoint(tiny_folder)
+    assert sorted(opened.weights.names()) == sorted(original.weights.names())
+    name = "hifigan_decoder.waveform_decoder.resblocks.0.convs1.0.weight"
+    torch.testing.assert_close(opened.weights(name), original.weights(name))
+
+
+@pytest.mark.parametrize("name", ["config.json", "vocab.json", "model.pth"])
+def test_says_what_is_missing(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(EngineUnavailable, match=name) as caught:
+        open_checkpoint(folder)
+    assert "weights fetch" in caught.value.fix
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(EngineUnavailable, match="no folder"):
+        open_checkpoint(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a zip", b"x" * 5000])
+def test_damaged_weights(folder: Path, content: bytes) -> None:
+    (folder / "model.pth").write_bytes(content)
+    with pytest.raises(EngineUnavailable, match="damaged"):
+        open_checkpoint(folder)
+
+
+@pytest.mark.parametrize("how", ["torch", "pickle"])
+def test_code_in_a_pickle_is_not_run(folder: Path, tmp_path: Path, how: str) -> None:
+    class Code:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (exec, (f"open({str(tmp_path / 'ran')!r}, 'w')",))
+
+    if how == "torch":
+        torch.save({"model": {"gpt.x": Code()}}, folder / "model.pth")
+    else:
+        (folder / "model.pth").write_bytes(pickle.dumps(Code()))
+    with pytest.raises(EngineUnavailable):
+        open_checkpoint(folder)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_something_else_entirely(folder: Path) -> None:
+    resave(folder, lambda _: {"model": {"encoder.weight": torch.zeros(3)}})
+    with pytest.raises(EngineUnavailable, match="no XTTS v2 model"):
+        open_checkpoint(folder)
+
+
+def test_a_missing_tensor_is_named(folder: Path) -> None:
+    missing = "gpt.gpt.h.1.mlp.c_fc.bias"
+    resave(folder, lambda state: {"model": {n: t for n, t in state["model"].items() if n != missing}})
+    with pytest.raises(EngineUnavailable, match=missing):
+        Model(folder, "fp32")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("gpt_n_model_channels", 128, "shape"),
+        ("gpt_layers", 3, r"gpt\.gpt\.h\.2"),
+        ("gpt_num_audio_tokens", 7, "shape"),
+    ],
+)
+def test_config_of_another_model(folder: Path, key: str, value: int, said: str) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["model_args"][key] = value
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(EngineUnavailable, match=said):
+        Model(folder, "fp32")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"model_args": 3}', '{"model_args": {"gpt_layers": "many"}}']
+)
+def test_unusable_config(folder: Path, text: str) -> None:
+    (folder / "config.json").write_text(text)
+    with pytest.raises(EngineUnavailable, match="config"):
+        open_checkpoint(folder)
+
+
+def test_first_version_is_refused(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["model_args"]["gpt_use_perceiver_resampler"] = False
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(EngineUnavailable, match="XTTS v1"):
+        open_checkpoint(folder)
+
+
+def test_converted_holds_the_same(tiny_folder: Path, tmp_path: Path) -> None:
+    official = open_checkpoint(tiny_folder)
+    converted = open_checkpoint(convert(tiny_folder, tmp_path / "fp32", "fp32"))
+    assert converted.converted
+    assert sorted(converted.weights.names()) == sorted(official.weights.names())
+    for name in official.weights.names():
+        assert torch.equal(converted.weights(name), official.weights(name)), name
+    assert fingerprint(converted) == fingerprint(official)
+
+
+def test_converted_to_bf16_is_what_bf16_reads(tiny_folder: Path, tmp_path: Path) -> None:
+    official, converted = (
+        open_checkpoint(tiny_folder),
+        open_checkpoint(convert(tiny_folder, tmp_path / "bf16")),
+    )
+    name = "gpt.gpt.h.1.mlp.c_fc.weight"
+    expected = official.weights(name, dtype=torch.bfloat16)
+    assert torch.equal(converted.weights(name, dtype=torch.bfloat16), expected)
+    norm = "gpt.gpt.h.1.ln_1.weight"
+    assert torch.equal(converted.weights(norm), official.weights(norm))
+
+
+def test_conversion_in_place(folder: Path) -> None:
+    convert(folder, folder)
+    assert open_checkpoint(folder).converted
+
+
+def test_interrupted_conversion_leaves_nothing(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(checkpoint.os, "fsync", fail)
+    with pytest.raises(OSError, match="No space"):
+        convert(tiny_folder, tmp_path / "target")
+    assert sorted(path.name for path in (tmp_path / "target").iterdir()) == ["config.json", "vocab.json"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\x10\0\0\0\0\0\0\0{}              ", b"\xff" * 100])
+def test_damaged_conversion(folder: Path, content: bytes) -> None:
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(EngineUnavailable, match=r"model\.safetensors"):
+        open_checkpoint(folder)
