@@ -1,8 +1,8 @@
 """Korean reading: a written announcement in, the spoken words and how they came about out.
 
-    reading = normalize("3,000원은 1588-1234로")
-    reading.text      # 삼천 원은 일오팔팔 일이삼사로
-    split(reading)    # the parts an engine speaks one by one
+reading = normalize("3,000원은 1588-1234로")
+reading.text      # 삼천 원은 일오팔팔 일이삼사로
+split(reading)    # the parts an engine speaks one by one
 """
 
 from app.text.lexicon import Entry, Lexicon, LexiconError

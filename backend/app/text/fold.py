@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_SAME = re.compile(r"[ -~\n가-힣ㄱ-ㅎㅏ-ㅣ·•∙℃℉㎏㎎㎝㎜㎞㎡㎥%‰→※…·‘’“”「」『』〈〉《》【】〔〕①-⑳Ⅰ-Ⅻ²³×÷€£¥₩°]*")
+_SAME = re.compile(
+    r"[ -~\n가-힣ㄱ-ㅎㅏ-ㅣ·•∙℃℉㎏㎎㎝㎜㎞㎡㎥%‰→※…·‘’“”「」『』〈〉《》【】〔〕①-⑳Ⅰ-Ⅻ²³×÷€£¥₩°]*"
+)
 _JAMO = re.compile(r"[가-힣ᄀ-ᇿꥠ-꥿ힰ-퟿]+")
 _TABLE = {
     "∼": "~", "〜": "~", "～": "~", "˜": "~", "⁓": "~", "￦": "₩", "￥": "¥", "￡": "£", "￠": "¢", "％": "%",
@@ -35,7 +37,13 @@ def _one(char: str) -> str:
         return ""
     if category == "Nd":
         return str(unicodedata.digit(char))
-    if char in _KEPT or "㎀" <= char <= "㏿" or "①" <= char <= "⑳" or "Ⅰ" <= char <= "ⅿ" or "㈀" <= char <= "㋿":
+    if (
+        char in _KEPT
+        or "㎀" <= char <= "㏿"
+        or "①" <= char <= "⑳"
+        or "Ⅰ" <= char <= "ⅿ"
+        or "㈀" <= char <= "㋿"
+    ):
         return char  # units and enclosed signs have readings of their own
     plain = unicodedata.normalize("NFKD", char)
     if category[0] == "L" and plain[:1].isascii() and plain[:1].isalpha():
@@ -57,7 +65,7 @@ def fold(text: str) -> tuple[str, list[int] | None]:
     position = 0
     while position < len(text):
         char = text[position]
-        if "ᄀ" <= char <= "ᇿ" or "ꥠ" <= char <= "퟿" and not "가" <= char <= "힣":
+        if "ᄀ" <= char <= "ᇿ" or ("ꥠ" <= char <= "퟿" and not "가" <= char <= "힣"):
             run = _JAMO.match(text, position)
             length = run.end() - position if run else 1
             folded = unicodedata.normalize("NFC", text[position : position + length])

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from xml.etree.ElementTree import Element, ParseError, SubElement, indent, tostring  # noqa: S405 builds only
+from xml.etree.ElementTree import Element, ParseError, SubElement, indent, tostring
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
@@ -79,7 +79,10 @@ class Lexicon:
 
     @cached_property
     def _lengths(self) -> dict[str, list[int]]:
-        return {first: sorted({len(form) for form in forms}, reverse=True) for first, forms in self._by_first.items()}
+        return {
+            first: sorted({len(form) for form in forms}, reverse=True)
+            for first, forms in self._by_first.items()
+        }
 
     @cached_property
     def first_letters(self) -> str:
@@ -126,7 +129,12 @@ class Lexicon:
         """W3C Pronunciation Lexicon Specification 1.0, readings as aliases."""
         root = Element(
             "lexicon",
-            {"version": "1.0", "xmlns": PLS, "alphabet": "ipa", "xml:lang": "ko-KR" if language == "ko" else language},
+            {
+                "version": "1.0",
+                "xmlns": PLS,
+                "alphabet": "ipa",
+                "xml:lang": "ko-KR" if language == "ko" else language,
+            },
         )
         for entry in self.entries:
             lexeme = SubElement(root, "lexeme")

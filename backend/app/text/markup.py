@@ -97,7 +97,9 @@ class _Builder:
     def parse(self) -> Markup:
         data = self.source.encode("utf-8", "replace")
         self.offsets = [
-            index for index, char in enumerate(self.source) for _ in range(len(char.encode("utf-8", "replace")))
+            index
+            for index, char in enumerate(self.source)
+            for _ in range(len(char.encode("utf-8", "replace")))
         ]
         try:
             self.parser.Parse(data, True)
@@ -254,7 +256,12 @@ def _in_source(reading: Reading, markup: Markup) -> Reading:
         position, spoken = end, span.spoken_end
     gap(position, len(source), spoken, len(reading.text))
     unclear = tuple(
-        replace(item, start=places[item.start], end=places[item.end], written=source[places[item.start] : places[item.end]])
+        replace(
+            item,
+            start=places[item.start],
+            end=places[item.end],
+            written=source[places[item.start] : places[item.end]],
+        )
         for item in reading.unclear
     )
     return replace(reading, written=source, trace=tuple(trace), unclear=unclear)
@@ -316,7 +323,9 @@ def _digits(content: str, _after: str) -> str:
 
 
 def _characters(content: str, _after: str) -> str:
-    parts = [spell_code(char) if char.isascii() and char.isalnum() else read(char, RULES).text for char in content]
+    parts = [
+        spell_code(char) if char.isascii() and char.isalnum() else read(char, RULES).text for char in content
+    ]
     return " ".join(part for part in parts if part.strip())
 
 

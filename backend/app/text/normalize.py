@@ -18,7 +18,7 @@ def normalize(
     """How a text is spoken. What has no sure reading is guessed or left out, and named in `unclear` unless
     `best_effort` is asked for. A text in another language than Korean passes as it is. A text that begins
     with `<speak>` is markup, and raises `MarkupError` where that is broken; nothing else fails."""
-    if language.split("-")[0].lower() != "ko":
+    if language.split("-", maxsplit=1)[0].lower() != "ko":
         return Reading(text, text)
     entry = _entries(lexicon) if lexicon else None
     if is_markup(text):
@@ -41,6 +41,8 @@ def _entries(lexicon: Lexicon) -> Rule:
             return None
         if found.written not in spoken:
             spoken[found.written] = read(found.spoken, RULES).text
-        return Hit(cursor.position + len(found.written), spoken[found.written], "lexicon", "lexicon", tight=True)
+        return Hit(
+            cursor.position + len(found.written), spoken[found.written], "lexicon", "lexicon", tight=True
+        )
 
     return entry

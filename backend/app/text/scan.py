@@ -14,7 +14,9 @@ from app.text.reading import Reading, Span, Unclear
 LOOK_BACK = 24  # characters before a number that may say what it is
 
 WEEKDAY_RANGE = r"(?<![가-힣])[월화수목금토일]\s?[~\-]\s?[월화수목금토일](?![가-힣])"
-INTERESTING = re.compile(rf"[^가-힣ㄱ-ㅎ .,?!\n]|{WEEKDAY_RANGE}|{particles.BOTH.pattern}|[ㄱ-ㅎ]| {{2,}}|\.(?=[A-Za-z]{{3,4}}(?![A-Za-z0-9]))")
+INTERESTING = re.compile(
+    rf"[^가-힣ㄱ-ㅎ .,?!\n]|{WEEKDAY_RANGE}|{particles.BOTH.pattern}|[ㄱ-ㅎ]| {{2,}}|\.(?=[A-Za-z]{{3,4}}(?![A-Za-z0-9]))"
+)
 DIGIT, LATIN, OTHER = "digit", "latin", "other"
 
 
@@ -83,7 +85,10 @@ def hangul(char: str) -> bool:
 
 
 def read(
-    text: str, rules: dict[str, tuple[Rule, ...]], first: Rule | None = None, starts: re.Pattern[str] = INTERESTING
+    text: str,
+    rules: dict[str, tuple[Rule, ...]],
+    first: Rule | None = None,
+    starts: re.Pattern[str] = INTERESTING,
 ) -> Reading:
     """Read a Korean text. `first` goes before all rules (the user's lexicon); `starts` finds where to ask."""
     folded, places = fold(text)
@@ -168,7 +173,11 @@ def read(
 
 def _kept(fitting: tuple[str, str], hit: Hit, text: str) -> bool:
     """Whether what looks like a particle belongs to a name: 을지로3가, 민원2과."""
-    return hit.rule == "number" and fitting[0] in ("가", "과", "와", "나", "아", "야") and fitting != ("와", "과")
+    return (
+        hit.rule == "number"
+        and fitting[0] in ("가", "과", "와", "나", "아", "야")
+        and fitting != ("와", "과")
+    )
 
 
 def spaced(cursor: Cursor, hit: Hit) -> str:

@@ -126,7 +126,11 @@ def _pause(text: str, end: int) -> float:
     if last == ",":
         return COMMA
     before = text[max(0, end - 8) : end] + " "
-    return CONNECTIVE if any(match.end() == len(before) - 1 for match in _CONNECTIVE_END.finditer(before)) else 0.0
+    return (
+        CONNECTIVE
+        if any(match.end() == len(before) - 1 for match in _CONNECTIVE_END.finditer(before))
+        else 0.0
+    )
 
 
 def _sentences(text: str, start: int, end: int, longest: int) -> Iterator[tuple[int, int]]:

@@ -102,7 +102,10 @@ def contexts() -> dict[str, list[Context]]:
     for form, numerals, use, before, after in rows("contexts.tsv"):
         largest, _, name = form.rpartition(":")
         context = Context(
-            int(largest or 10**9), Counter(name, _limit(numerals), use), _words_before(before), _words_after(after)
+            int(largest or 10**9),
+            Counter(name, _limit(numerals), use),
+            _words_before(before),
+            _words_after(after),
         )
         table.setdefault(name, []).append(context)
     return table

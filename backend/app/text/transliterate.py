@@ -45,7 +45,12 @@ def _sounds(word: str) -> list[tuple[str, str]]:
                     found.append(("C", piece))
                 break
         position += length
-    if len(found) > 2 and found[-1] == ("V", "e") and found[-2][0] == "C" and any(kind == "V" for kind, _ in found[:-1]):
+    if (
+        len(found) > 2
+        and found[-1] == ("V", "e")
+        and found[-2][0] == "C"
+        and any(kind == "V" for kind, _ in found[:-1])
+    ):
         found.pop()
     return found
 

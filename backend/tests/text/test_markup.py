@@ -40,7 +40,10 @@ def test_native_numbers_fit_the_counter_that_follows() -> None:
 
 
 def test_what_is_replaced_takes_its_particles() -> None:
-    assert normalize('<speak><sub alias="무역 협회">KITA</sub>은 닫습니다.</speak>').text == "무역 협회는 닫습니다."
+    assert (
+        normalize('<speak><sub alias="무역 협회">KITA</sub>은 닫습니다.</speak>').text
+        == "무역 협회는 닫습니다."
+    )
 
 
 def test_pauses_and_paces_have_their_place_in_what_is_spoken() -> None:

@@ -17,7 +17,9 @@ def test_sino(number: int | str, spoken: str) -> None:
     assert numbers.sino(number) == spoken
 
 
-@pytest.mark.parametrize(("value", "spoken"), [(1, "한"), (4, "네"), (20, "스무"), (21, "스물한"), (99, "아흔아홉")])
+@pytest.mark.parametrize(
+    ("value", "spoken"), [(1, "한"), (4, "네"), (20, "스무"), (21, "스물한"), (99, "아흔아홉")]
+)
 def test_native(value: int, spoken: str) -> None:
     assert numbers.native(value) == spoken
 

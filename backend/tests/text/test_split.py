@@ -49,7 +49,10 @@ def test_sentences_without_marks_are_found() -> None:
 
 
 def test_no_part_ends_within_a_number() -> None:
-    line = "고객님께서 신청하신 상품의 총 결제 예정 금액은 부가가치세를 포함하여 모두 합해 1,234,567,890원이고 " * 3
+    line = (
+        "고객님께서 신청하신 상품의 총 결제 예정 금액은 부가가치세를 포함하여 모두 합해 1,234,567,890원이고 "
+        * 3
+    )
     reading = normalize(line)
     edges = {part.end for part in split(reading)}
     for span in reading.trace:

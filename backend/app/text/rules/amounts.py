@@ -9,8 +9,12 @@ from app.text import numbers
 
 PLAIN = r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,8}(?![0-9])|[0-9]{1,40})"
 _NUMBER = re.compile(rf"(?P<whole>{PLAIN})(?:\.(?P<fraction>[0-9]{{1,30}})(?!\.?[0-9]))?")
-_LARGE = re.compile(r"(?:천|백|십)?(?:만|억|조(?=\s?(?:[0-9여]|원|달러|엔|유로|위안)))|(?:천|백|십)(?![가-힣])|(?:천|백|십)(?=\s?[0-9여원개명톤]|만|억|포인트|달러|엔|유로|건|장|대|마일|점|년|세대|곳|가구|석|억|회|석|평|킬로|미터|리터|리|동|킬)")
-_NEXT = re.compile(rf" ?(?={PLAIN}(?:\.[0-9]+)?(?:천|백|십)?(?:만|억|천|백|십|원|여)|{PLAIN}\s?(?:원|달러|명|개|건|주|t|톤|만|천|세대|가구|포인트|점|여))")
+_LARGE = re.compile(
+    r"(?:천|백|십)?(?:만|억|조(?=\s?(?:[0-9여]|원|달러|엔|유로|위안)))|(?:천|백|십)(?![가-힣])|(?:천|백|십)(?=\s?[0-9여원개명톤]|만|억|포인트|달러|엔|유로|건|장|대|마일|점|년|세대|곳|가구|석|억|회|석|평|킬로|미터|리터|리|동|킬)"
+)
+_NEXT = re.compile(
+    rf" ?(?={PLAIN}(?:\.[0-9]+)?(?:천|백|십)?(?:만|억|천|백|십|원|여)|{PLAIN}\s?(?:원|달러|명|개|건|주|t|톤|만|천|세대|가구|포인트|점|여))"
+)
 MAY_MEAN_NO_MORE = ("만",)
 
 
@@ -67,9 +71,15 @@ def _with_large(whole: str, fraction: str | None, large: str) -> str:
 
 
 def _about(found: Amount, text: str) -> Amount:
-    if text.startswith("여", found.end) and re.match(r"여 ?(?:[가-힣]|%|km|㎞|㎡|kg)", text[found.end : found.end + 4]):
-        if text.startswith("여러", found.end) or text.startswith("여행", found.end) or text.startswith("여성", found.end):
+    if text.startswith("여", found.end) and re.match(
+        r"여 ?(?:[가-힣]|%|km|㎞|㎡|kg)", text[found.end : found.end + 4]
+    ):
+        if (
+            text.startswith("여러", found.end)
+            or text.startswith("여행", found.end)
+            or text.startswith("여성", found.end)
+        ):
             return found
-        if found.value is None or found.value % 10 == 0 and found.value:
+        if found.value is None or (found.value % 10 == 0 and found.value):
             return found._replace(end=found.end + 1, spoken=found.spoken + "여", value=None, about=True)
     return found

@@ -7,7 +7,21 @@ import re
 from app.text import numbers
 from app.text.scan import Cursor, Hit
 
-MONTHS = ("", "일월", "이월", "삼월", "사월", "오월", "유월", "칠월", "팔월", "구월", "시월", "십일월", "십이월")
+MONTHS = (
+    "",
+    "일월",
+    "이월",
+    "삼월",
+    "사월",
+    "오월",
+    "유월",
+    "칠월",
+    "팔월",
+    "구월",
+    "시월",
+    "십일월",
+    "십이월",
+)
 ISO = r"((?:19|20)[0-9]{2})-(0?[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01]|[1-9])(?![0-9])"
 _DAY = r"(3[01]|[12][0-9]|0?[1-9])"
 _MONTH = r"(1[0-2]|0?[1-9])"
@@ -29,7 +43,9 @@ _DAY_ONLY = re.compile(rf"{_DAY}일?(?![0-9])")
 _DATE_AFTER = re.compile(
     r" ?(?:까지|부터|에(?![가-힣])|에는|일자|자(?![가-힣])|기준|오전|오후|이전|이후|기한|마감|출발|도착|접수|시행|예정|방문|발송|개최|개장|당일|시작|오픈|[0-9]{1,2}:[0-9]{2})"
 )
-_DATE_BEFORE = re.compile(r"(?:일시|날짜|기한|예정일?|마감일?|기간|일자|접수|방문일?|결제일|발송일|납기|출고일|시행일|개장|휴무|오는|지난|일정|이번|다음|매년|D-day|신청|행사|[가-힣]일|운영)(?:은|는|이|가)?[ :]{0,2}$")
+_DATE_BEFORE = re.compile(
+    r"(?:일시|날짜|기한|예정일?|마감일?|기간|일자|접수|방문일?|결제일|발송일|납기|출고일|시행일|개장|휴무|오는|지난|일정|이번|다음|매년|D-day|신청|행사|[가-힣]일|운영)(?:은|는|이|가)?[ :]{0,2}$"
+)
 _MONTH_SPAN = re.compile(r"([0-9]{1,2})월? ?~ ?([0-9]{1,2})월(?!드)")
 _DECADES = re.compile(r"((?:1[0-9]|20)?[0-9]0)(?:년대)? ?~ ?((?:1[0-9]|20)?[0-9]0)년대")
 _YEARS = re.compile(r"((?:19|20)[0-9]{2})년? ?[~-] ?((?:19|20)?[0-9]{2})(년도?|학년도)(?!대)")
@@ -38,7 +54,9 @@ _YEARS = re.compile(r"((?:19|20)[0-9]{2})년? ?[~-] ?((?:19|20)?[0-9]{2})(년도
 def spoken_date(year: str | None, month: str, day: str | None) -> str | None:
     """이천이십육 년 유월 오 일, or None where there is no such day."""
     number = int(month)
-    if not 1 <= number <= 12 or (day and not 1 <= int(day) <= (29 if number == 2 else 30 if number in (4, 6, 9, 11) else 31)):
+    if not 1 <= number <= 12 or (
+        day and not 1 <= int(day) <= (29 if number == 2 else 30 if number in (4, 6, 9, 11) else 31)
+    ):
         return None
     parts = [f"{numbers.sino(year)} 년"] if year else []
     parts.append(MONTHS[number])
@@ -132,8 +150,14 @@ def full_date(cursor: Cursor) -> Hit | None:
         left, right = numbers.sino(match[1]), numbers.sino(match[2])
         return Hit(match.end(), f"{left} 년에서 {right} {match[3]}", "date", "years")
     match = cursor.match(_MONTHLY)
-    if match and (int(match[1]) > 1990 and "-" not in match.group() or re.search(r"(?:월|일|기간|년월)[ :]*$", cursor.before(4))):
-        return Hit(match.end(), f"{numbers.sino(match[1])} 년 {MONTHS[int(match[2])]}", "date", "year and month")
+    if match and (
+        (int(match[1]) > 1990
+        and "-" not in match.group())
+        or re.search(r"(?:월|일|기간|년월)[ :]*$", cursor.before(4))
+    ):
+        return Hit(
+            match.end(), f"{numbers.sino(match[1])} 년 {MONTHS[int(match[2])]}", "date", "year and month"
+        )
     return None
 
 
@@ -159,21 +183,46 @@ def month_and_day(cursor: Cursor) -> Hit | None:
         if text.startswith(("간", "치", "째", "분"), end) and not weekday:
             return None
         return _ranged(cursor, end, spoken + weekday, "month and day")
-    both = later is not None and later[2] == match[2] and not re.match(r" ?[%가-힣a-zA-Z㎝㎏]", text[later.end() : later.end() + 2].replace("까지", "").replace(" ", "")[:1] if not text[later.end() :].startswith(("까지", "에", " ", "(", ".")) else "")
-    certain = bool(weekday) or both or match.group().endswith(".") and match[2] == "." and False
-    if match[2] == "/" and later and not weekday and int(match[1]) < int(match[3]) < 10 and int(later[1]) < int(later[3]) < 10 and not _DATE_BEFORE.search(cursor.before()) and not _DATE_AFTER.match(text, later.end()):
+    both = (
+        later is not None
+        and later[2] == match[2]
+        and not re.match(
+            r" ?[%가-힣a-zA-Z㎝㎏]",
+            text[later.end() : later.end() + 2].replace("까지", "").replace(" ", "")[:1]
+            if not text[later.end() :].startswith(("까지", "에", " ", "(", "."))
+            else "",
+        )
+    )
+    certain = bool(weekday) or both or (match.group().endswith(".") and match[2] == "." and False)
+    if (
+        match[2] == "/"
+        and later
+        and not weekday
+        and int(match[1]) < int(match[3]) < 10
+        and int(later[1]) < int(later[3]) < 10
+        and not _DATE_BEFORE.search(cursor.before())
+        and not _DATE_AFTER.match(text, later.end())
+    ):
         return None
     if match[2] == "/" and not certain:
         fraction = re.search(r"(?:의|중|가운데) ?$", cursor.before(6))
         sure = _DATE_AFTER.match(text, end) or _DATE_BEFORE.search(cursor.before())
-        certain = not fraction and bool(sure or (int(match[3]) > 12 or int(match[1]) >= int(match[3])) and not re.match(r"[가-힣a-zA-Z%]", text[end : end + 1]))
+        certain = not fraction and bool(
+            sure
+            or ((int(match[3]) > 12 or int(match[1]) >= int(match[3]))
+            and not re.match(r"[가-힣a-zA-Z%]", text[end : end + 1]))
+        )
         if sign and sign.group().strip() == "~" and _partial(text, sign.end()):
             certain = not fraction
     elif match[2] == "." and not certain:
-        certain = bool(_DATE_BEFORE.search(cursor.before())) and bool(_DATE_AFTER.match(text, end)) or (
-            match.group().endswith(".")
-            and bool(re.compile(r"까지|부터|에(?![가-힣])| [가-힣]").match(text, end))
-            and not re.search(r"[은는이가을를] $", cursor.before(2))
+        certain = (
+            (bool(_DATE_BEFORE.search(cursor.before()))
+            and bool(_DATE_AFTER.match(text, end)))
+            or (
+                match.group().endswith(".")
+                and bool(re.compile(r"까지|부터|에(?![가-힣])| [가-힣]").match(text, end))
+                and not re.search(r"[은는이가을를] $", cursor.before(2))
+            )
         )
     if not certain:
         return None
@@ -194,7 +243,12 @@ def short_year(cursor: Cursor) -> Hit | None:
             return _ranged(cursor, end, spoken + weekday, "short year")
     month = re.compile(rf"\. ?{_MONTH}\.?(?![0-9])").match(cursor.text, match.end())
     if month:
-        return _ranged(cursor, month.end(), f"{numbers.sino(century + match[1])} 년 {MONTHS[int(month[1])]}", "short year")
+        return _ranged(
+            cursor,
+            month.end(),
+            f"{numbers.sino(century + match[1])} 년 {MONTHS[int(month[1])]}",
+            "short year",
+        )
     unit = re.compile(r"년|학년도").match(cursor.text, match.end())
     if not unit:
         return None

@@ -14,7 +14,9 @@ _HALF = re.compile(r"(?P<half>오전|오후|낮|밤|새벽|아침|저녁|[AP]M)?
 ENGLISH_HALVES = {"AM": "오전", "PM": "오후", "am": "오전", "pm": "오후"}
 _ENGLISH_HALF = re.compile(r"([AaPp])\.?[Mm]\.? ?(?=[0-9]{1,2}(?::[0-9]{2}|시))")
 _SEP = re.compile(r" ?[~-] ?")
-_RATIO = re.compile(r"(?:비율|비|경쟁률|스코어|점수|화면비|세트|경기|대결|승부|화면|전반|후반)(?:은|는|이|가|에서)? ?$")
+_RATIO = re.compile(
+    r"(?:비율|비|경쟁률|스코어|점수|화면비|세트|경기|대결|승부|화면|전반|후반)(?:은|는|이|가|에서)? ?$"
+)
 _MIXED = re.compile(r"(?:으로|로|의)? ?(?:비율|섞|희석|혼합|배합|타서|나누|나눠|비로)")
 _ENDS = re.compile(r" ?(?:까지|사이)")
 _MOMENT = re.compile(ISO + r"(?:T| )" + _TIME + r"(?:Z|\+09:?00)?")
@@ -121,4 +123,8 @@ def moment(cursor: Cursor) -> Hit | None:
 def english_half(cursor: Cursor) -> Hit | None:
     """AM 9:00, PM 8시."""
     match = cursor.match(_ENGLISH_HALF)
-    return Hit(match.end(), "오전 " if match[1] in "aA" else "오후 ", "time", "half of the day") if match else None
+    return (
+        Hit(match.end(), "오전 " if match[1] in "aA" else "오후 ", "time", "half of the day")
+        if match
+        else None
+    )

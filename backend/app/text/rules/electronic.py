@@ -16,8 +16,14 @@ _URL = re.compile(
     r"(?![A-Za-z0-9-])(?::[0-9]{2,5})?(?:/[A-Za-z0-9._~/#?&=%+-]{0,80}[A-Za-z0-9/])?"
 )
 _HTTP = re.compile(r"https?://[A-Za-z0-9._~/#?&=%+:-]{1,100}[A-Za-z0-9/]")
-_FILE = re.compile(r"[A-Za-z0-9_-]{1,40}\.(?:pdf|jpe?g|png|gif|docx?|xlsx?|pptx?|hwpx?|zip|mp[34]|txt|csv|wav|exe|apk)(?![A-Za-z0-9])", re.IGNORECASE)
-EXTENSION = re.compile(r"\.(pdf|jpe?g|png|gif|docx?|xlsx?|pptx?|hwpx?|zip|mp[34]|txt|csv|wav|exe|apk)(?![A-Za-z0-9])", re.IGNORECASE)
+_FILE = re.compile(
+    r"[A-Za-z0-9_-]{1,40}\.(?:pdf|jpe?g|png|gif|docx?|xlsx?|pptx?|hwpx?|zip|mp[34]|txt|csv|wav|exe|apk)(?![A-Za-z0-9])",
+    re.IGNORECASE,
+)
+EXTENSION = re.compile(
+    r"\.(pdf|jpe?g|png|gif|docx?|xlsx?|pptx?|hwpx?|zip|mp[34]|txt|csv|wav|exe|apk)(?![A-Za-z0-9])",
+    re.IGNORECASE,
+)
 _PIECE = re.compile(r"[A-Za-z]+|[0-9]+|.")
 _SIGNS = {".": "닷", "@": "골뱅이", "_": "언더바", "-": "하이픈", "/": "슬래시", "?": "물음표", "=": "이퀄", "&": "앤", "#": "샵",
           "~": "물결", "%": "퍼센트", "+": "플러스", ":": "콜론"}  # fmt: skip

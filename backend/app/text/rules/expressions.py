@@ -9,15 +9,21 @@ from app.text.rules.calendar import MONTHS
 from app.text.scan import Cursor, Hit
 from app.text.tables import counters, units
 
-_RATIO = re.compile(r"([0-9]{1,4}(?:\.[0-9])?) ?: ?([0-9]{1,4}(?:\.[0-9])?)(?: ?: ?([0-9]{1,4}(?:\.[0-9])?))?(?![0-9:])")
-_VERSUS = re.compile(r"([0-9]{1,3}) ?대 ?([0-9]{1,3})(?: ?대 ?([0-9]{1,3}))?(?![0-9,])(?=$|[^가-힣0-9]|로|의|으로|은|는|이|가|입|을|를|과|와|까지|맞춤|상담|동점|매칭|승|역전|에|인|교환|비율)")
+_RATIO = re.compile(
+    r"([0-9]{1,4}(?:\.[0-9])?) ?: ?([0-9]{1,4}(?:\.[0-9])?)(?: ?: ?([0-9]{1,4}(?:\.[0-9])?))?(?![0-9:])"
+)
+_VERSUS = re.compile(
+    r"([0-9]{1,3}) ?대 ?([0-9]{1,3})(?: ?대 ?([0-9]{1,3}))?(?![0-9,])(?=$|[^가-힣0-9]|로|의|으로|은|는|이|가|입|을|를|과|와|까지|맞춤|상담|동점|매칭|승|역전|에|인|교환|비율)"
+)
 _FRACTION = re.compile(r"(√?)([0-9]{1,6}) ?/ ?(√?)([0-9]{1,6})(?![0-9/])")
 _MIXED = re.compile(r"([0-9]{1,4})(?:과|와) ?(√?)([0-9]{1,4})/(√?)([0-9]{1,4})(?![0-9/])")
 _PARTS = re.compile(r"([0-9]{1,5}) ?분의 ?([0-9]{1,5})")
 _IP = re.compile(r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9.])")
 _MONTHS = re.compile(r"[0-9]{1,2}(?:[·,] ?[0-9]{1,2}){1,5}월(?!드)")
 _QUARTER = re.compile(r"([1-4])/4 ?분기")
-_TIMES = re.compile(r"([0-9]{1,5}(?:\.[0-9]+)?) ?[xX*×] ?([0-9]{1,5}(?:\.[0-9]+)?)(?: ?[xX*×] ?([0-9]{1,5}(?:\.[0-9]+)?))?(?![0-9])")
+_TIMES = re.compile(
+    r"([0-9]{1,5}(?:\.[0-9]+)?) ?[xX*×] ?([0-9]{1,5}(?:\.[0-9]+)?)(?: ?[xX*×] ?([0-9]{1,5}(?:\.[0-9]+)?))?(?![0-9])"
+)
 
 
 def _plain(written: str) -> str:
@@ -31,7 +37,9 @@ def ratio(cursor: Cursor) -> Hit | None:
     if not match:
         return None
     spoken = " 대 ".join(_plain(group) for group in match.groups() if group)
-    if "대" in match.group() and (counters()[0].longest(cursor.text, match.end()) and cursor.text[match.end()] not in "로승이"):
+    if "대" in match.group() and (
+        counters()[0].longest(cursor.text, match.end()) and cursor.text[match.end()] not in "로승이"
+    ):
         return None
     if spoken == "일 대 일":
         spoken = "일대일"
@@ -48,7 +56,9 @@ def fraction(cursor: Cursor) -> Hit | None:
         return Hit(end, f"{numbers.sino(match[1])}{joint} {lower}{tail}", "number_expr", "fraction")
     match = cursor.match(_PARTS)
     if match and not re.match(r"[0-9]*(?:초|분|시|명|개|건)", cursor.text[match.end() : match.end() + 3]):
-        return Hit(match.end(), f"{numbers.sino(match[1])}분의 {numbers.sino(match[2])}", "number_expr", "fraction")
+        return Hit(
+            match.end(), f"{numbers.sino(match[1])}분의 {numbers.sino(match[2])}", "number_expr", "fraction"
+        )
     match = cursor.match(_QUARTER)
     if match:
         return Hit(match.end(), f"{numbers.sino(match[1])}사분기", "number_expr", "quarter")
@@ -64,7 +74,40 @@ def fraction(cursor: Cursor) -> Hit | None:
     if re.match(r"[가-힣]", follows) and not _particle(text, end) and not units()[0].longest(text, end):
         if text.startswith(("페이지", "쪽", "장", "단계", "회", "차", "호", "층", "동"), end):
             return Hit(end, f"{numbers.sino(match[2])}, {numbers.sino(match[4])}", "number_expr", "slash")
-        if not text.startswith(("지점", "수준", "가격", "이하", "이상", "정도", "크기", "쪽", "컵", "큰", "작", "개", "알", "정", "로", "씩", "만", "명", "확률", "토막", "조각", "분량", "할인", "배", "인", "스푼", "봉", "판", "을", "를")):
+        if not text.startswith(
+            (
+                "지점",
+                "수준",
+                "가격",
+                "이하",
+                "이상",
+                "정도",
+                "크기",
+                "쪽",
+                "컵",
+                "큰",
+                "작",
+                "개",
+                "알",
+                "정",
+                "로",
+                "씩",
+                "만",
+                "명",
+                "확률",
+                "토막",
+                "조각",
+                "분량",
+                "할인",
+                "배",
+                "인",
+                "스푼",
+                "봉",
+                "판",
+                "을",
+                "를",
+            )
+        ):
             return None
     if int(match[2]) > 31 and int(match[4]) > 31 and not match[1] and not match[3]:
         return Hit(end, f"{numbers.sino(match[2])}, {numbers.sino(match[4])}", "number_expr", "slash")
@@ -74,15 +117,25 @@ def fraction(cursor: Cursor) -> Hit | None:
 
 
 def _unit(text: str, end: int) -> tuple[int, str]:
+    """A unit after a fraction, where it ends and how it is spoken; rates as A 퍼 B."""
     unit = units()[0].longest(text, end)
-    follows = text[end + len(unit or "") : end + len(unit or "") + 1]
-    if not unit or "#" in units()[1][unit] or (follows.isascii() and follows.isalpha()):
+    if unit and "#" in units()[1][unit]:
+        unit = unit.split("/")[0]
+    stop = end + len(unit or "")
+    if not unit or unit not in units()[1] or re.match(r"[A-Za-z]", text[stop : stop + 1]):
         return end, ""
-    return end + len(unit), f" {units()[1][unit]}"
+    spoken = f" {units()[1][unit]}"
+    below = units()[0].longest(text, stop + 1) if text.startswith("/", stop) else None
+    return (stop + 1 + len(below), f"{spoken} 퍼 {units()[1][below]}") if below else (stop, spoken)
 
 
 def _particle(text: str, end: int) -> bool:
-    return bool(re.match(r"(?:을|를|이|가|은|는|의|에|만|로|으로|씩|과|와|도|까지|부터|이상|이하|미만|정도|수준|가량|입니다|이며|이고)(?![가-힣])|이상|이하|미만|정도|수준|까지|입니다|이며|인 |으로|로 ", text[end : end + 4]))
+    return bool(
+        re.match(
+            r"(?:을|를|이|가|은|는|의|에|만|로|으로|씩|과|와|도|까지|부터|이상|이하|미만|정도|수준|가량|입니다|이며|이고)(?![가-힣])|이상|이하|미만|정도|수준|까지|입니다|이며|인 |으로|로 ",
+            text[end : end + 4],
+        )
+    )
 
 
 def special_number(cursor: Cursor) -> Hit | None:
@@ -100,9 +153,9 @@ def special_number(cursor: Cursor) -> Hit | None:
     if match and all(1 <= int(month) <= 12 for month in re.findall("[0-9]+", match.group())):
         spoken = ", ".join(MONTHS[int(month)] for month in re.findall("[0-9]+", match.group()))
         return Hit(match.end(), spoken, "date", "months")
-    dotted = re.compile(r"([0-9]{1,2})·([0-9]{1,2})(?= ?(?:운동|사건|혁명|항쟁|전쟁|사태|민주화|군사|만세|의거|참사|테러|선언|합의))").match(
-        cursor.text, cursor.position
-    )
+    dotted = re.compile(
+        r"([0-9]{1,2})·([0-9]{1,2})(?= ?(?:운동|사건|혁명|항쟁|전쟁|사태|민주화|군사|만세|의거|참사|테러|선언|합의))"
+    ).match(cursor.text, cursor.position)
     if dotted:
         day = numbers.sino(dotted[2]) if dotted[2] in ("10", dotted[1]) else numbers.digits(dotted[2])
         return Hit(dotted.end(), numbers.sino(dotted[1]) + day, "date", "movement")

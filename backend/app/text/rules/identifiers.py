@@ -11,11 +11,15 @@ from app.text.scan import Cursor, Hit
 from app.text.tables import cue, pairs
 
 _PLATE = re.compile(r"([0-9]{2,3}) ?([가-힣]) ?([0-9]{4})(?![0-9])")
-_PLATE_LETTERS = frozenset("가나다라마거너더러머버서어저고노도로모보소오조구누두루무부수우주하허호배바사아자육해공국합")
+_PLATE_LETTERS = frozenset(
+    "가나다라마거너더러머버서어저고노도로모보소오조구누두루무부수우주하허호배바사아자육해공국합"
+)
 _ID = re.compile(r"[0-9]{1,20}(?:[-–][0-9A-Za-z*]{1,16}){0,6}")
 _GROUPS = re.compile(r"[0-9]{2,14}(?:-[0-9*]{2,14}){1,5}(?![0-9])")
 _ADDRESS = re.compile(r"(?:[동리가로길읍면산]|번지) ?$")
-_CODE = re.compile(r"[A-Za-z]{1,10}(?:[-_ ]?[0-9*]{1,24}|-[A-Za-z]{1,6}(?=-?[0-9]))(?:-?[A-Za-z0-9*]{1,24}){0,6}")
+_CODE = re.compile(
+    r"[A-Za-z]{1,10}(?:[-_ ]?[0-9*]{1,24}|-[A-Za-z]{1,6}(?=-?[0-9]))(?:-?[A-Za-z0-9*]{1,24}){0,6}"
+)
 _PIECE = re.compile(r"[A-Za-z]+|[0-9]+|\*+")
 
 
@@ -24,10 +28,18 @@ def plate(cursor: Cursor) -> Hit | None:
     match = cursor.match(_PLATE)
     if not match or match[2] not in _PLATE_LETTERS:
         return None
-    if match[2] in "조" or re.match(r"(?:원|만|년|번지|호|개|명)", cursor.text[match.end() : match.end() + 2]):
+    if match[2] in "조" or re.match(
+        r"(?:원|만|년|번지|호|개|명)", cursor.text[match.end() : match.end() + 2]
+    ):
         return None
     spoken = f"{numbers.digits(match[1])} {match[2]} {numbers.digits(match[3])}"
-    return Hit(match.end(), spoken, "identifier", "plate", (f"{numbers.sino(match[1])} {match[2]} {numbers.digits(match[3])}",))
+    return Hit(
+        match.end(),
+        spoken,
+        "identifier",
+        "plate",
+        (f"{numbers.sino(match[1])} {match[2]} {numbers.digits(match[3])}",),
+    )
 
 
 def announced(cursor: Cursor) -> Hit | None:
@@ -41,20 +53,30 @@ def announced(cursor: Cursor) -> Hit | None:
         return None
     if "-" not in written:
         found = amount(text, cursor.position)
-        if text.startswith(("~", ":", "/", "%"), end) or (text.startswith(".", end) and text[end + 1 : end + 2].isdigit()):
+        if text.startswith(("~", ":", "/", "%"), end) or (
+            text.startswith(".", end) and text[end + 1 : end + 2].isdigit()
+        ):
             return None
         if len(written) < 3:
             return None
         follows = measure(text, found, cursor.before()) if found else None
         sure = written[0] == "0" or len(written) > 4
-        if follows and sure and (written[0] == "0" or follows.counter and follows.counter.form in ("도", "대", "길")):
+        if (
+            follows
+            and sure
+            and (written[0] == "0" or (follows.counter and follows.counter.form in ("도", "대", "길")))
+        ):
             follows = None
         if follows and not (text.startswith("번", end) and len(written) > 2):
             return None
-        if re.match(r"[가-힣]", text[end : end + 1]) and text.startswith(("개", "명", "원", "만", "천", "억"), end):
+        if re.match(r"[가-힣]", text[end : end + 1]) and text.startswith(
+            ("개", "명", "원", "만", "천", "억"), end
+        ):
             return None
         return Hit(end, numbers.grouped(written), "identifier", "cue", (numbers.sino(written),))
-    if re.match(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?![0-9-])", written) and re.search(r"일[ :]*$", cursor.before(4)):
+    if re.match(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?![0-9-])", written) and re.search(
+        r"일[ :]*$", cursor.before(4)
+    ):
         return None
     return Hit(end, spell_code(written), "identifier", "cue")
 
@@ -126,7 +148,9 @@ def code(cursor: Cursor) -> Hit | None:
     fraction = re.compile(r"\.([0-9]{1,3})(?![0-9.])").match(text, end)
     if alone and fraction:
         name = head or spell_code(pieces[0])
-        return Hit(fraction.end(), f"{name} {numbers.decimal(pieces[1], fraction[1])}", "identifier", "version")
+        return Hit(
+            fraction.end(), f"{name} {numbers.decimal(pieces[1], fraction[1])}", "identifier", "version"
+        )
     if head and alone:
         return Hit(end, f"{head} {numbers.grouped(pieces[1])}", "identifier", "code")
     return Hit(end, spell_code(written, counted=True), "identifier", "code")

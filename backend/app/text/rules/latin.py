@@ -13,10 +13,25 @@ _RUN = re.compile(r"[A-Za-z]{1,40}(?:['’][A-Za-z]{1,2}(?![A-Za-z]))?")
 _EDGE = re.compile(r"[A-Za-z0-9]")
 _NUMBERED = re.compile(r"N[oO]\. ?([0-9]{1,6})")
 _ROMAN = re.compile(r"(?:IX|IV|VI{0,3}|I{1,3}|XI{0,2}|X)(?![A-Za-z0-9&.'-])")
-_ROMANS = {"I": 1, "II": 2, "III": 3, "IV": 4, "V": 5, "VI": 6, "VII": 7, "VIII": 8, "IX": 9, "X": 10, "XI": 11, "XII": 12}
+_ROMANS = {
+    "I": 1,
+    "II": 2,
+    "III": 3,
+    "IV": 4,
+    "V": 5,
+    "VI": 6,
+    "VII": 7,
+    "VIII": 8,
+    "IX": 9,
+    "X": 10,
+    "XI": 11,
+    "XII": 12,
+}
 _ENGLISH = ("", "원", "투", "쓰리", "포", "파이브")
 _VOWEL = re.compile(r"[AEIOUYaeiouy]")
-_SPELLED_BEFORE = re.compile(r"(?:ID|아이디|코드|암호|비밀번호|번호|영문|알파벳|접두어)[가-힣]{0,2}[ :('\"]{0,3}$")
+_SPELLED_BEFORE = re.compile(
+    r"(?:ID|아이디|코드|암호|비밀번호|번호|영문|알파벳|접두어)[가-힣]{0,2}[ :('\"]{0,3}$"
+)
 
 
 def known(written: str) -> str | None:
@@ -26,7 +41,11 @@ def known(written: str) -> str | None:
         return exact.forms[written]
     if written.isupper() and len(written) <= 2:
         spoken = lower.get(written.lower())
-        return spoken if spoken and written.lower() not in exact.forms and written.capitalize() not in exact.forms else None
+        return (
+            spoken
+            if spoken and written.lower() not in exact.forms and written.capitalize() not in exact.forms
+            else None
+        )
     return lower.get(written.lower())
 
 
@@ -45,9 +64,19 @@ def _listed(cursor: Cursor) -> tuple[int, str] | None:
             continue
         if form[-1].isdigit() and text[start + length : start + length + 1].isdigit():
             continue
-        if form[-1].isalpha() and form[-1].isascii() and text[start + length : start + length + 1].isascii() and text[start + length : start + length + 1].isalpha():
+        if (
+            form[-1].isalpha()
+            and form[-1].isascii()
+            and text[start + length : start + length + 1].isascii()
+            and text[start + length : start + length + 1].isalpha()
+        ):
             continue
-        if run and length == run.end() and form.isalpha() and text[start + length : start + length + 1].isdigit():
+        if (
+            run
+            and length == run.end()
+            and form.isalpha()
+            and text[start + length : start + length + 1].isdigit()
+        ):
             continue
         spoken = known(form)
         if spoken and not (form.isdigit()):
@@ -62,9 +91,19 @@ def phrase(cursor: Cursor) -> Hit | None:
     if form:
         end = start + len(form)
         if not (form[-1].isascii() and form[-1].isalnum() and _EDGE.match(text, end)) and not (
-            form[-1].isdigit() and (text.startswith((".", ","), end) and text[end + 1 : end + 2].isdigit() or text.startswith(("%", "℃", "배", "km", "kg"), end))
+            form[-1].isdigit()
+            and (
+                (text.startswith((".", ","), end)
+                and text[end + 1 : end + 2].isdigit())
+                or text.startswith(("%", "℃", "배", "km", "kg"), end)
+            )
         ):
-            return Hit(end, pairs("phrases.tsv").forms[form], "latin" if form[0].isalpha() else "number_expr", "phrase")
+            return Hit(
+                end,
+                pairs("phrases.tsv").forms[form],
+                "latin" if form[0].isalpha() else "number_expr",
+                "phrase",
+            )
     found = _listed(cursor)
     if not found:
         return None
@@ -93,7 +132,9 @@ def roman(cursor: Cursor) -> Hit | None:
     if value is None:
         return None
     before = cursor.before(8).rstrip()
-    english = value <= 3 and (before[-1:].isascii() or before.endswith(("타입", "노트", "시즌", "플랜", "시리즈", "라이프")))
+    english = value <= 3 and (
+        before[-1:].isascii() or before.endswith(("타입", "노트", "시즌", "플랜", "시리즈", "라이프"))
+    )
     return Hit(match.end(), _ENGLISH[value] if english else numbers.sino(value), "latin", "roman")
 
 
@@ -125,5 +166,20 @@ def word(cursor: Cursor) -> Hit | None:
     if run.isupper() and len(run) <= 5:
         return Hit(match.end(), spelled, "latin", "letters", (transliterate(run),), 0.7)
     if len(run) <= 3 or not _VOWEL.search(run):
-        return Hit(match.end(), spelled, "latin", "letters", confidence=0.5, unclear="an abbreviation that is not listed")
-    return Hit(match.end(), transliterate(run), "latin", "guess", (spelled,), 0.3, unclear="a word that is not listed")
+        return Hit(
+            match.end(),
+            spelled,
+            "latin",
+            "letters",
+            confidence=0.5,
+            unclear="an abbreviation that is not listed",
+        )
+    return Hit(
+        match.end(),
+        transliterate(run),
+        "latin",
+        "guess",
+        (spelled,),
+        0.3,
+        unclear="a word that is not listed",
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from app.text import numbers
-from app.text.rules.amounts import amount
+from app.text.rules.amounts import Amount, amount
 from app.text.rules.quantities import rate
 from app.text.scan import Cursor, Hit
 from app.text.tables import currencies
@@ -24,14 +24,18 @@ def coded_amount(cursor: Cursor) -> Hit | None:
     code = currencies()[0].longest(text, start)
     if not code:
         return None
-    if code.isalpha() and (not text.startswith((" ", *"0123456789"), start + len(code)) or cursor.previous().isalpha() and cursor.previous().isascii()):
+    if code.isalpha() and (
+        not text.startswith((" ", *"0123456789"), start + len(code))
+        or (cursor.previous().isalpha()
+        and cursor.previous().isascii())
+    ):
         return None
     gap = re.compile(r" ?(-?)").match(text, start + len(code))
     position = gap.end() if gap else start + len(code)
     if gap and gap[1]:
         minus = "마이너스 "
     currency = currencies()[1][code]
-    found = amount(text, position)
+    found = _amount(text, position)
     if not found:
         return None
     end, spoken = found.end, _spoken(text, position, currency.name, currency.hundredth)
@@ -44,7 +48,7 @@ def coded_amount(cursor: Cursor) -> Hit | None:
     sign = _RANGE.match(text, end)
     if sign:
         again = currencies()[0].longest(text, sign.end())
-        later = amount(text, sign.end() + len(again or ""))
+        later = _amount(text, sign.end() + len(again or ""))
         if later:
             right = _spoken(text, sign.end() + len(again or ""), currency.name, currency.hundredth)
             end = later.end
@@ -57,9 +61,17 @@ def coded_amount(cursor: Cursor) -> Hit | None:
     return Hit(end, minus + spoken, "money", "currency sign")
 
 
+def _amount(text: str, position: int) -> Amount | None:
+    """An amount; 조 needs nothing behind it where a currency stands before."""
+    found = amount(text, position)
+    if found and not found.large and text.startswith("조", found.end):
+        return found._replace(end=found.end + 1, spoken=f"{found.spoken}조", value=None, large="조")
+    return found
+
+
 def _spoken(text: str, position: int, name: str, hundredth: str) -> str:
     cents = _CENTS.match(text, position)
-    found = amount(text, position)
+    found = _amount(text, position)
     if cents and hundredth and found and not found.large:
         whole, rest = cents[1].replace(",", ""), int(cents[2])
         parts = [f"{numbers.sino(whole)} {name}"] if int(whole) or not rest else []

@@ -19,7 +19,9 @@ _SPACED_COUNTER = re.compile(
 )
 SHORT_RANGES = {(1, 2): ("한두", "일이"), (2, 3): ("두세", "이삼"), (3, 4): ("서너", "삼사")}
 MONTHS = {6: "유월", 10: "시월"}
-DURATION = re.compile(r"([0-9]{1,3})h(?: ?([0-9]{1,2})m(?:in)?)?(?: ?([0-9]{1,2})s)?(?![A-Za-z0-9])|([0-9]{1,3})m(?:in)? ?([0-9]{1,2})s(?![A-Za-z0-9])")
+DURATION = re.compile(
+    r"([0-9]{1,3})h(?: ?([0-9]{1,2})m(?:in)?)?(?: ?([0-9]{1,2})s)?(?![A-Za-z0-9])|([0-9]{1,3})m(?:in)? ?([0-9]{1,2})s(?![A-Za-z0-9])"
+)
 
 
 class Measure(NamedTuple):
@@ -37,13 +39,17 @@ def measure(text: str, found: Amount, before: str) -> Measure | None:
     space = text.startswith(" ", end)
     at = end + 1 if space else end
     unit = units()[0].longest(text, at)
-    if unit and (not _LATIN_NEXT.match(text, at + len(unit)) or not unit[-1].isascii() or not unit[-1].isalpha()):
+    if unit and (
+        not _LATIN_NEXT.match(text, at + len(unit)) or not unit[-1].isascii() or not unit[-1].isalpha()
+    ):
         spoken_unit = units()[1][unit]
         if unit == "p" and found.value in (144, 240, 360, 480, 540, 720, 1080, 1440, 2160):
             spoken_unit = "피"
         if unit == "A" and not space and re.search(r"차단기|전류|용량|퓨즈|콘센트|정격|충전|누전", before):
             return Measure(at + 1, spoken_unit)
-        if not (space and len(unit) == 1 and unit.isalpha()) and not (unit == "A" or (unit in ("F", "B", "D", "Q", "R", "U") and space)):
+        if not (space and len(unit) == 1 and unit.isalpha()) and not (
+            unit == "A" or (unit in ("F", "B", "D", "Q", "R", "U") and space)
+        ):
             return _rated(text, Measure(at + len(unit), spoken_unit))
     code = currencies()[0].longest(text, at)
     if code and not _LATIN_NEXT.match(text, at + len(code)):
@@ -101,7 +107,14 @@ def phrase(found: Amount, unit: Measure, before: str) -> tuple[str, tuple[str, .
         number = "공"
     spoken = f"{number} {unit.spoken}"
     others = ()
-    if counter and counter.limit and found.value and number == found.spoken and found.value < 100 and found.value <= 99:
+    if (
+        counter
+        and counter.limit
+        and found.value
+        and number == found.spoken
+        and found.value < 100
+        and found.value <= 99
+    ):
         others = (f"{numbers.native(found.value)} {unit.spoken}",)
     elif number != found.spoken:
         others = (f"{found.spoken} {unit.spoken}",)
@@ -176,7 +189,15 @@ def _range(cursor: Cursor, first: Amount, unit: Measure | None, before: str) -> 
     second_unit = measure(text, second, before)
     dash = text[sign.start() : sign.end()].strip() == "-"
     label = second_unit and second_unit.counter and second_unit.counter.form in ("호", "번지", "동")
-    if dash and (label or not second_unit or first.value is None or second.value is None or first.value >= second.value or first.value == 0 or len(first.written) > 4):
+    if dash and (
+        label
+        or not second_unit
+        or first.value is None
+        or second.value is None
+        or first.value >= second.value
+        or first.value == 0
+        or len(first.written) > 4
+    ):
         return None
     if not second_unit:
         if unit:
@@ -191,19 +212,38 @@ def _range(cursor: Cursor, first: Amount, unit: Measure | None, before: str) -> 
         one = second_unit
         pair = (first.value, second.value)
         counter = second_unit.counter
-        if first.large == "" and pair in SHORT_RANGES and (counter is None or counter.use == "amount") and second.large in ("", "만", "천", "억", "백") and not first.about:
+        if (
+            first.large == ""
+            and pair in SHORT_RANGES
+            and (counter is None or counter.use == "amount")
+            and second.large in ("", "만", "천", "억", "백")
+            and not first.about
+        ):
             form = SHORT_RANGES[pair][0 if counter and counter.limit else 1]  # type: ignore[index]
-            spoken = second_unit.spoken.replace("#", form) if "#" in second_unit.spoken else f"{form} {second_unit.spoken}"
+            spoken = (
+                second_unit.spoken.replace("#", form)
+                if "#" in second_unit.spoken
+                else f"{form} {second_unit.spoken}"
+            )
             both = f"{phrase(first, one, before)[0]}에서 {phrase(second, second_unit, before)[0]}"
             return Hit(end, spoken, _kind(second_unit), "range", (both,))
-        if first.large in ("천", "백", "십") and second.large.endswith(("만", "억")) and len(second.large) > 1:
+        if (
+            first.large in ("천", "백", "십")
+            and second.large.endswith(("만", "억"))
+            and len(second.large) > 1
+        ):
             first = amount(first.written + second.large[-1], 0) or first
         if second.large and first.value is not None and not first.large:
             small = amount(f"{first.written}{second.large}", 0)
             if first.value < int(re.match(r"[0-9,]+", second.written)[0].replace(",", "")):  # type: ignore[index]
                 if (first.value, int(re.match(r"[0-9]+", second.written)[0])) in SHORT_RANGES:  # type: ignore[index]
                     form = SHORT_RANGES[(first.value, int(re.match(r"[0-9]+", second.written)[0]))][1]  # type: ignore[index]
-                    return Hit(end, f"{form}{second.large}{'여' if second.about else ''} {second_unit.spoken}", "money", "range")
+                    return Hit(
+                        end,
+                        f"{form}{second.large}{'여' if second.about else ''} {second_unit.spoken}",
+                        "money",
+                        "range",
+                    )
                 first = small or first
     left = phrase(first, one, before)[0]
     right = phrase(second, second_unit, before)[0]
@@ -254,7 +294,9 @@ def signed(cursor: Cursor) -> Hit | None:
         if previous not in " \n(:=×÷[/~," or match.group() != "-":
             return None
         if cursor.match(_COLD):
-            return Hit(match.end(), "영하 " if "영하" not in cursor.before(6) else "", "number_expr", "below zero")
+            return Hit(
+                match.end(), "영하 " if "영하" not in cursor.before(6) else "", "number_expr", "below zero"
+            )
         return Hit(match.end(), "마이너스 ", "number_expr", "sign")
     word = {"+": "플러스", "±": "플러스마이너스"}[match.group()[0]]
     return Hit(match.end(), f"{word} ", "number_expr", "sign")
@@ -274,5 +316,10 @@ def bare(cursor: Cursor) -> Hit | None:
         return Hit(run.end(), numbers.grouped(written), "number", "digits")
     versions = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,4}){2,5}(?!\.?[0-9])").match(text, start)
     if versions:
-        return Hit(versions.end(), " 점 ".join(numbers.sino(part) for part in versions.group().split(".")), "number", "version")
+        return Hit(
+            versions.end(),
+            " 점 ".join(numbers.sino(part) for part in versions.group().split(".")),
+            "number",
+            "version",
+        )
     return Hit(found.end, found.spoken, "number", "number", (numbers.digits(written),))

@@ -70,7 +70,9 @@ def mark(cursor: Cursor) -> Hit:
     if char == " ":
         run = re.compile(r" +").match(text, start)
         end = run.end() if run else end
-        return Hit(end, " " if cursor.last() not in ("", " ", "\n") and end < len(text) else "", "pause", "spaces")
+        return Hit(
+            end, " " if cursor.last() not in ("", " ", "\n") and end < len(text) else "", "pause", "spaces"
+        )
     if char in "()[]":
         return _bracket(cursor, char)
     if char in _QUOTES:
@@ -98,7 +100,12 @@ def mark(cursor: Cursor) -> Hit:
         return _pause(cursor, run.end() if run else end)
     if char == "·":
         if hangul(after) or after.isalnum():
-            return Hit(end, ", " if cursor.last() not in ("", " ", "\n", ",") and cursor.previous() != " " else "", "pause", "dot")
+            return Hit(
+                end,
+                ", " if cursor.last() not in ("", " ", "\n", ",") and cursor.previous() != " " else "",
+                "pause",
+                "dot",
+            )
         return _pause(cursor, end)
     if char in "'&@+×÷±√≤≥":
         pass
@@ -107,7 +114,14 @@ def mark(cursor: Cursor) -> Hit:
         return Hit(end, f"{lead}{numbers.sino(ord(char) - ord('①') + 1)}, ", "symbol", "circled number")
     if "Ⅰ" <= char <= "Ⅻ" or "ⅰ" <= char <= "ⅻ":
         value = ord(char) - (ord("Ⅰ") if char <= "Ⅻ" else ord("ⅰ")) + 1
-        return Hit(end, numbers.sino(value), "symbol", "roman", ("투",) if value == 2 else (), tight=cursor.previous() == "제")
+        return Hit(
+            end,
+            numbers.sino(value),
+            "symbol",
+            "roman",
+            ("투",) if value == 2 else (),
+            tight=cursor.previous() == "제",
+        )
     if "ㄱ" <= char <= "ㅎ" or "ㅏ" <= char <= "ㅣ":
         return _jamo(cursor)
     listed = pairs("symbols.tsv").longest(text, start)
@@ -115,7 +129,9 @@ def mark(cursor: Cursor) -> Hit:
         spoken = pairs("symbols.tsv").forms[listed]
         if spoken == "-":
             return _nothing(cursor, start + len(listed), "sign")
-        return Hit(start + len(listed), f" {spoken} " if listed in "&@+×÷±√" else f"{spoken} ", "symbol", "sign")
+        return Hit(
+            start + len(listed), f" {spoken} " if listed in "&@+×÷±√" else f"{spoken} ", "symbol", "sign"
+        )
     letters = pairs("letters.tsv").forms
     if char in letters:
         return Hit(end, letters[char], "symbol", "letter")
@@ -124,7 +140,13 @@ def mark(cursor: Cursor) -> Hit:
     category = unicodedata.category(char)
     if category[0] == "L" or category[0] == "N":
         stop = end
-        while stop < len(text) and stop - start < 64 and unicodedata.category(text[stop])[0] == "L" and not hangul(text[stop]) and not text[stop].isascii():
+        while (
+            stop < len(text)
+            and stop - start < 64
+            and unicodedata.category(text[stop])[0] == "L"
+            and not hangul(text[stop])
+            and not text[stop].isascii()
+        ):
             stop += 1
         return _nothing(cursor, stop, "foreign script", "a script that Korean speech does not read")
     if category in ("Co", "Cn", "Cs"):
@@ -146,16 +168,34 @@ def _bracket(cursor: Cursor, char: str) -> Hit:
         closing = text.find(")" if char == "(" else "]", start, start + 40)
         inside = text[start + 1 : closing] if closing > 0 else ""
         after = text[closing + 1 : closing + 2] if closing > 0 else ""
-        if inside and 1 <= len(inside) <= 3 and all(map(hangul, inside)) and hangul(cursor.previous()) and hangul(after):
-            if not re.match(r"(?:은|는|이|가|을|를|의|에|로|으로|과|와|도|만|께|님|까지|부터|이며|입니)(?![가-힣])", text[closing + 1 : closing + 4]):
+        if (
+            inside
+            and 1 <= len(inside) <= 3
+            and all(map(hangul, inside))
+            and hangul(cursor.previous())
+            and hangul(after)
+        ):
+            if not re.match(
+                r"(?:은|는|이|가|을|를|의|에|로|으로|과|와|도|만|께|님|까지|부터|이며|입니)(?![가-힣])",
+                text[closing + 1 : closing + 4],
+            ):
                 return Hit(start + 1, "", "pause", "bracket", tight=True)
         return _pause(cursor, start + 1, "bracket")
     opening = text.rfind("(" if char == ")" else "[", max(0, start - 40), start)
     inside = text[opening + 1 : start] if opening >= 0 else ""
     after = text[start + 1 : start + 2]
-    if inside and len(inside) <= 3 and all(map(hangul, inside)) and hangul(text[opening - 1 : opening] or " ") and hangul(after):
+    if (
+        inside
+        and len(inside) <= 3
+        and all(map(hangul, inside))
+        and hangul(text[opening - 1 : opening] or " ")
+        and hangul(after)
+    ):
         return Hit(start + 1, "", "pause", "bracket")
-    if hangul(after) and re.match(r"(?:은|는|이|가|을|를|의|에|로|으로|과|와|도|만|께|님|까지|부터|에서|이며|이고|입니다)", text[start + 1 : start + 4]):
+    if hangul(after) and re.match(
+        r"(?:은|는|이|가|을|를|의|에|로|으로|과|와|도|만|께|님|까지|부터|에서|이며|이고|입니다)",
+        text[start + 1 : start + 4],
+    ):
         return Hit(start + 1, "", "pause", "bracket")
     return _pause(cursor, start + 1, "bracket")
 
@@ -165,17 +205,31 @@ def _tilde(cursor: Cursor) -> Hit:
     end = match.end() if match else cursor.position + 1
     text = cursor.text
     follows = text[end : end + 1]
-    if hangul(cursor.last_spoken()) and (hangul(follows) or follows.isalnum()) and cursor.previous() not in ".,?!":
-        lively = re.search(r"(?:요|다|죠|까|네|세요|랑|니|와)[ ]?$", cursor.before(3)) and text[end - 1] == " "
+    if (
+        hangul(cursor.last_spoken())
+        and (hangul(follows) or follows.isalnum())
+        and cursor.previous() not in ".,?!"
+    ):
+        lively = (
+            re.search(r"(?:요|다|죠|까|네|세요|랑|니|와)[ ]?$", cursor.before(3)) and text[end - 1] == " "
+        )
         if not lively:
             joined = re.compile(r"[가-힣0-9 ]{1,12}까지").match(text, end)
             return Hit(end, "부터 " if joined else "에서 ", "number_expr", "range", tight=True, joins=True)
-    return _pause(cursor, end) if follows not in ("", "\n") and cursor.previous() == " " else _nothing_lively(cursor, end)
+    return (
+        _pause(cursor, end)
+        if follows not in ("", "\n") and cursor.previous() == " "
+        else _nothing_lively(cursor, end)
+    )
 
 
 def _nothing_lively(cursor: Cursor, end: int) -> Hit:
     after = cursor.text[end : end + 1]
-    space = cursor.text[end - 1] == " " and after not in ("", ".", ",", "!", "?", "\n") and cursor.last() not in ("", " ", "\n")
+    space = (
+        cursor.text[end - 1] == " "
+        and after not in ("", ".", ",", "!", "?", "\n")
+        and cursor.last() not in ("", " ", "\n")
+    )
     return Hit(end, " " if space else "", "pause", "tilde")
 
 
@@ -202,7 +256,9 @@ def _key(cursor: Cursor, char: str) -> Hit:
         spoken = "샵"
     if text.startswith(("표", "자"), end) and spoken == "별표":
         end += 1
-    apart = hangul(text[end : end + 1]) and not re.match(r"(?:을|를|이|가|은|는|과|와|로|으로|나|이나|도|만|의|에)(?![가-힣])", text[end : end + 3])
+    apart = hangul(text[end : end + 1]) and not re.match(
+        r"(?:을|를|이|가|은|는|과|와|로|으로|나|이나|도|만|의|에)(?![가-힣])", text[end : end + 3]
+    )
     return Hit(end, spoken + (" " if apart else ""), "symbol", "key")
 
 
@@ -211,7 +267,9 @@ def _equals(cursor: Cursor) -> Hit:
     end = run.end() if run else cursor.position + 1
     last = cursor.last_spoken()
     if hangul(last) and end < len(cursor.text):
-        return Hit(end, f"{particles.choose(('은', '는'), last)} ", "symbol", "equals", tight=True, joins=True)
+        return Hit(
+            end, f"{particles.choose(('은', '는'), last)} ", "symbol", "equals", tight=True, joins=True
+        )
     return _pause(cursor, end)
 
 
