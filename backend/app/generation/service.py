@@ -190,4 +190,4 @@ def open_audio(
     form = FORMATS[format_name]
     data = encode(audio, rate, form.name)
     etag = f"{take.sha256}-{form.name}{'-phone' if preview else ''}"
-    return io.BytesIO(data), len(data), form.media_type, etag, f"{generation.id}{form.extension}"
+    return io.BytesIO(data), len(data), form.media_type, etag, f"{generation.id}.{form.extension}"

@@ -80,7 +80,7 @@ def add(
             info = check_upload(received.path, wav)
         except DecodeError as error:
             log.info("voice_sample.refused", voice_actor=actor_id, code=error.code)
-            raise UnusableRecording(error.code, str(error)) from None
+            raise UnusableRecording(error.code, f"{error}. {error.fix}") from None
         sample = Sample(
             id=known.id if known else new_id(),
             voice_actor_id=actor_id,
