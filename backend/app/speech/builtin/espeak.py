@@ -71,8 +71,10 @@ class Espeak:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.close()
 
-    def say(self, text: str, *, voice: str = "ko", rate: int = 175, pitch: int = 50) -> Spoken:
+    def say(self, text: str, *, voice: str = "ko", rate: int = 145, pitch: int = 50) -> Spoken:
         """Speak `text`, at `rate` of espeak-ng's words a minute (80–450) and `pitch` 0–99.
+
+        A voice is a language and perhaps a variant: `ko+f2`.
 
         Raises EngineUnavailable where there is no library, EngineCrashed when it died on this text,
         SpeechError for an unknown voice.

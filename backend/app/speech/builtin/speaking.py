@@ -12,7 +12,7 @@ import numpy as np
 from app.speech.builtin import analysis, prosody
 from app.speech.builtin.analysis import FRAME, RATE, Floats, Frames
 from app.speech.builtin.espeak import Espeak
-from app.speech.builtin.voice import Target
+from app.speech.builtin.voice import Target, say
 from app.speech.interface import Audio, SpeechError
 
 MOST_CHARACTERS = 1000
@@ -38,7 +38,7 @@ def speak(
     if not 0.5 <= speed <= 2.0:
         raise SpeechError("The speed is outside 0.5–2.0.", "Choose a speed from 0.5 to 2.0.")
     rate = max(round(_WORDS * speed), _SLOWEST)
-    spoken = espeak.say(text, voice=language, rate=rate)
+    spoken = say(espeak, text, language, rate)
     source = analysis.resample(spoken.audio, spoken.sample_rate)
     scale = RATE / spoken.sample_rate
     words = [replace(word, start=round(word.start * scale)) for word in spoken.words]

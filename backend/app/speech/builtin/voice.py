@@ -13,12 +13,15 @@ from scipy.ndimage import gaussian_filter1d
 
 from app.speech.builtin import analysis
 from app.speech.builtin.analysis import FRAME, MELS, Floats, Frames
-from app.speech.builtin.espeak import Espeak
+from app.speech.builtin.espeak import Espeak, Spoken
 from app.speech.builtin.neighbours import Neighbours
 from app.speech.interface import BadVoice, Recording, SpeechError, VoiceState
 
 ENGINE = "builtin"
 FORMAT = 1
+# espeak-ng's variant and pitch. Of its female ones the second finds the most of an actor's frames, men's
+# too, and comes nearest to them; a low pitch shows the envelope finely.
+VARIANT, PITCH = "f2", 30
 ORDER = 20  # mel-cepstral coefficients that frames are compared by
 CONTEXT = 4  # rows before and after (20 ms) that count as well, so that movements find their like
 CONTEXT_WEIGHT = 0.7
@@ -99,6 +102,11 @@ class Target:
         return rows[:, :MELS], rows[:, MELS:]
 
 
+def say(espeak: Espeak, text: str, language: str = "ko", rate: int = 145) -> Spoken:
+    """Speak as every source is spoken, of which the voice knows the statistics."""
+    return espeak.say(text, voice=f"{language}+{VARIANT}", rate=rate, pitch=PITCH)
+
+
 def cepstrum(envelope: Floats, top: int) -> Floats:
     """Mel-cepstra 1..ORDER of the lowest `top` points: (n, MELS) to (n, ORDER)."""
     return np.asarray(scipy.fft.dct(envelope[:, :top], axis=1, norm="ortho")[:, 1 : ORDER + 1], np.float32)
@@ -126,7 +134,7 @@ def build(recordings: Sequence[Recording], espeak: Espeak) -> VoiceState:
     cepstra = cepstrum(actor.envelope, top)
     mean, scale = cepstra[speech].mean(axis=0), np.maximum(cepstra[speech].std(axis=0), 1e-3)
     features = np.concatenate([in_context((cepstrum(p.envelope, top) - mean) / scale) for p in parts])
-    spoken = [espeak.say(text) for text in CALIBRATION]
+    spoken = [say(espeak, text) for text in CALIBRATION]
     source = _join([analysis.analyze(analysis.resample(one.audio, one.sample_rate)) for one in spoken])
     heard = _speech(source, top)
     source_cepstra = cepstrum(source.envelope[heard], top)

@@ -56,7 +56,7 @@ def test_the_same_recordings_make_the_same_voice(
 
 
 def test_what_is_spoken_moves_to_the_actor(espeak: Espeak, voice: VoiceState):
-    source = analysis.analyze(espeak.say("고객님의 전화를 연결하고 있습니다.").audio)
+    source = analysis.analyze(module.say(espeak, "고객님의 전화를 연결하고 있습니다.").audio)
     converted = module.target(voice).convert(source)
     assert len(converted) == len(source)
     np.testing.assert_array_equal(converted.f0 > 0, source.f0 > 0)

@@ -1,0 +1,29 @@
+"""Voices sound like their actor, by a judge of others' making. The bench does this at full length."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from app.speech.builtin import voice
+from app.speech.builtin.espeak import Espeak
+from app.speech.builtin.speaking import speak
+from tests.speech.builtin import likeness
+from tests.speech.builtin.actors import SENTENCES, prompts
+
+ACTORS = ("Allison", "June")  # their prompts are installed wherever these tests run
+
+
+def test_a_voice_is_nearer_to_its_actor_than_espeak_is_and_stays_clear():
+    with Espeak() as espeak:
+        source = voice.say(espeak, SENTENCES[1])
+        plain = likeness.embedding(source.audio, source.sample_rate)
+        for actor in ACTORS:
+            given, held_out = prompts(actor, 30, 12)
+            target = voice.target(voice.build(given, espeak))
+            said = np.concatenate([audio for audio, _ in speak(SENTENCES[1], target, espeak)])
+            known = likeness.reference(held_out)
+            similarity = float(likeness.embedding(said, source.sample_rate) @ known)
+            assert similarity > 0.68
+            assert similarity > float(plain @ known) + 0.1
+            first = np.flatnonzero(np.abs(source.audio) > 1e-3)[0] - round(0.06 * source.sample_rate)
+            assert likeness.kept(said, source.audio[max(first, 0) :]) > 0.6
