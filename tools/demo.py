@@ -68,7 +68,9 @@ def main() -> int:
     with service() as remote, tempfile.TemporaryDirectory() as folder:
         files = recordings(samples, Path(folder))
         actor = remote.call(
-            "POST", "/voice-actors", json={"name": "시범 성우", "age_range": "30s", "description": "make demo"}
+            "POST",
+            "/voice-actors",
+            json={"name": "시범 성우", "age_range": "30s", "description": "make demo"},
         )
         console.print(f"Actor {actor['name']} registered.")
         accepted = upload(remote, actor["id"], files)
@@ -84,7 +86,9 @@ def main() -> int:
         if model["status"] != "ready":
             console.print(f"[red]{model['failure']['message']}[/red] {model['failure']['fix']}")
             return 1
-        console.print(f"Voice model ready: engine {model['engine']}, quality {model['quality_score']:.0f} of 100.")
+        console.print(
+            f"Voice model ready: engine {model['engine']}, quality {model['quality_score']:.0f} of 100."
+        )
         shutil.rmtree(OUTPUT, ignore_errors=True)
         rows = speak_lines(remote, ANNOUNCEMENTS, model["id"], OUTPUT)
     show(rows)
@@ -100,12 +104,16 @@ def service() -> Iterator[Remote]:
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("MOKSORI_") or name == "MOKSORI_ENGINE"
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("MOKSORI_") or name == "MOKSORI_ENGINE"
     } | {"MOKSORI_DATA_DIR": str(DATA), "MOKSORI_HOST": "127.0.0.1", "MOKSORI_PORT": str(port)}
     moksori = [sys.executable, "-m", "app.cli"]
     DATA.mkdir(parents=True)
     with (DATA / "service.out").open("w") as out:
-        process = subprocess.Popen([*moksori, "serve"], env=environment, stdout=out, stderr=out, cwd=ROOT / "backend")
+        process = subprocess.Popen(
+            [*moksori, "serve"], env=environment, stdout=out, stderr=out, cwd=ROOT / "backend"
+        )
     try:
         with console.status("Starting the service …"):
             wait_until_ready(url, process)
@@ -113,7 +121,8 @@ def service() -> Iterator[Remote]:
                 [*moksori, "token", "create", "--name", "demo", "--role", "admin", "--quiet"],
                 env=environment, cwd=ROOT / "backend", capture_output=True, text=True, check=True,
             ).stdout.strip()  # fmt: skip
-        yield Remote(url, token)
+        with Remote(url, token) as remote:
+            yield remote
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=60)
@@ -141,7 +150,9 @@ def recordings(folder: Path | None, made: Path) -> list[tuple[Path, str]]:
         files = asterisk_prompts()
         console.print(f"{len(files)} prompts of Debian's package asterisk-core-sounds-en-wav.")
         return files
-    console.print("[yellow]No recordings were given (SAMPLES=folder): espeak-ng makes some, in its own voice.[/yellow]")
+    console.print(
+        "[yellow]No recordings were given (SAMPLES=folder): espeak-ng makes some, in its own voice.[/yellow]"
+    )
     return stand_in(made)
 
 
@@ -174,9 +185,9 @@ def stand_in(folder: Path) -> list[tuple[Path, str]]:
     made = []
     with Espeak() as espeak:
         for number, text in enumerate(STAND_IN):
-            audio, rate = espeak.say(text, pitch=62, rate=150)
+            spoken = espeak.say(text, pitch=62, rate=150)
             file = folder / f"{number}.wav"
-            soundfile.write(file, audio, rate)
+            soundfile.write(file, spoken.audio, spoken.sample_rate)
             made.append((file, text))
     return made
 

@@ -66,7 +66,8 @@ def service(url: str | None, token: str | None) -> Iterator[Remote]:
     from app.remote import Remote, RemoteError
 
     try:
-        yield Remote(url, token)
+        with Remote(url, token) as remote:
+            yield remote
     except RemoteError as error:
         raise fail(str(error)) from None
 

@@ -37,6 +37,15 @@ class Remote:
             timeout=httpx.Timeout(60, read=1000),
         )
 
+    def close(self) -> None:
+        self._client.close()
+
+    def __enter__(self) -> Remote:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def call(self, method: str, path: str, **options: Any) -> Any:
         """One request; the JSON answer. Raises RemoteError with what the service says."""
         try:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,37 @@ from app.audio import decode
 from app.config import Settings
 from app.kit.database import Database
 from tests.databases import POSTGRESQL, SQLITE, Databases, PostgresServer, kinds
+
+def _on_path(program: str) -> bool:
+    return shutil.which(program) is not None
+
+
+# Programs and recordings that some tests need and no Python package brings; tools/test installs them where
+# it may, and says at its end what was left out where it may not.
+NEEDS: dict[str, Callable[[], bool]] = {
+    **{name: partial(_on_path, name) for name in ("curl", "jq", "sox", "ffprobe")},
+    "asterisk-prompts": lambda: Path("/usr/share/asterisk/sounds/fr_CA_f_June").is_dir(),
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"needs(*names): left out where one of {', '.join(NEEDS)} is missing")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what cannot run here: never in CI, where everything has to be."""
+    there = {name: found() for name, found in NEEDS.items()}
+    lacking = [
+        item
+        for item in items
+        if any(not there[name] for mark in item.iter_markers("needs") for name in mark.args)
+    ]
+    if lacking and os.environ.get("CI") == "true":
+        raise pytest.UsageError(f"CI lacks: {', '.join(name for name, is_there in there.items() if not is_there)}")
+    if lacking:
+        config.hook.pytest_deselected(items=lacking)
+        items[:] = [item for item in items if item not in lacking]
+
 
 # What only PostgreSQL can show is in files of that name.
 collect_ignore_glob = [] if POSTGRESQL in kinds() else ["*_postgres.py"]
