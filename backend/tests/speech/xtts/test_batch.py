@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from app.speech.interface import (
+    BadVoice,
+    Clip,
+    Failure,
+    RunawayGeneration,
+    SpeechError,
+    Utterance,
+    VoiceState,
+)
+from app.speech.xtts.batch import Batch, TextTooLong, cap_of
+from app.speech.xtts.model import Model
+from app.speech.xtts.vocoder import CONTEXT, HOP, RATE
+from app.speech.xtts.voicing import FIRST_CODES
+
+TEXT = "안녕하세요, 고객님. 반갑습니다."
+
+
+def utterance(voice: VoiceState, name: str = "a", **changes: Any) -> Utterance:
+    return replace(Utterance(name, TEXT, voice), **changes)
+
+
+def run(batch: Batch, utterances: Sequence[Utterance]) -> list[Clip | Failure]:
+    for item in utterances:
+        batch.add(item)
+    events = []
+    while batch.busy:
+        events += batch.step()
+    return events
+
+
+def audio_of(events: Sequence[Clip | Failure]) -> dict[str, np.ndarray[Any, Any]]:
+    parts = defaultdict(list)
+    for event in events:
+        assert isinstance(event, Clip), event
+        parts[event.utterance_id].append(event.audio)
+    return {name: np.concatenate(some) for name, some in parts.items()}
+
+
+# Seeds that end by themselves at the first attempt.
+@pytest.fixture(scope="module")
+def seeds(ending: Model, voice: VoiceState) -> list[int]:
+    batch = ending.batch(16)
+    batch.exact_codes = None
+    good = []
+    for seed in range(14):
+        batch.add(utterance(voice, str(seed), seed=seed))
+    while batch.busy:
+        ended = batch.step()
+        good += [
+            int(event.utterance_id)
+            for event in ended
+            if isinstance(event, Clip) and 15 * 1115 < len(event.audio) < 100 * 1115
+        ]
+    assert len(good) >= 6
+    return good
+
+
+def test_streamed_equals_whole(ending: Model, voice: VoiceState, seeds: list[int]) -> None:
+    for speed in (0.5, 1.0, 2.0):
+        some = [utterance(voice, str(seed), seed=seed, speed=speed) for seed in seeds[:3]]
+        whole = audio_of(run(ending.batch(4), some))
+        events = run(ending.batch(4), [replace(item, stream=True) for item in some])
+        streamed = audio_of(events)
+        assert len(events) > len(some) + 2
+        for name, audio in whole.items():
+            assert len(audio) > 0
+            np.testing.assert_allclose(streamed[name], audio, atol=1e-4)
+        for name in whole:
+            finals = [e.final for e in events if isinstance(e, Clip) and e.utterance_id == name]
+            assert finals == [False] * (len(finals) - 1) + [True]
+
+
+def test_first_audio_after_eight_codes(ending: Model, voice: VoiceState, seeds: list[int]) -> None:
+    batch = ending.batch(4)
+    batch.add(utterance(voice, seed=seeds[0], stream=True))
+    steps = 0
+    events: list[Clip | Failure] = []
+    while not events:
+        events = batch.step()
+        steps += 1
+    assert steps <= FIRST_CODES
+    (clip,) = events
+    assert isinstance(clip, Clip)
+    assert not clip.final
+    assert (len(clip.audio), clip.sample_rate, clip.engine) == (16 * HOP, RATE, "xtts")
+    assert len(clip.audio) > CONTEXT * HOP
+
+
+def test_in_a_batch_as_alone(ending: Model, voice: VoiceState, seeds: list[int]) -> None:
+    some = [utterance(voice, str(seed), seed=seed) for seed in seeds]
+    together = audio_of(run(ending.batch(4), some))
+    for item in some[:4]:
+        alone = audio_of(run(ending.batch(1), [item]))[item.id]
+        np.testing.assert_allclose(together[item.id], alone, atol=1e-4)
+
+
+def test_a_run_away_is_tried_twice_more_and_then_fails(tiny: Model, voice: VoiceState) -> None:
+    """The tiny model without its bias never ends."""
+    same = VoiceState("xtts", voice.arrays, {"checkpoint": tiny.fingerprint})
+    batch, seeds = tiny.batch(2), set()
+    batch.add(utterance(same, text="네"))
+    events: list[Clip | Failure] = []
+    while batch.busy:
+        events += batch.step()
+        seeds |= {row.job.seed for row in batch._runner.rows}
+    (failure,) = events
+    assert isinstance(failure, Failure)
+    assert isinstance(failure.error, RunawayGeneration)
+    assert failure.error.retry
+    assert len(seeds) == 3
+    assert batch._runner.rows == []
+
+
+def test_another_seed_may_end(ending: Model, voice: VoiceState) -> None:
+    """Where the first attempt runs away, a later one often does not."""
+    events = run(ending.batch(32), [utterance(voice, str(n), seed=n, text="네, 네") for n in range(16)])
+    failed = sum(isinstance(event, Failure) for event in events)
+    batch = ending.batch(32)
+    for n in range(16):
+        batch.add(utterance(voice, str(n), seed=n, text="네, 네"))
+    again = 0
+    while batch.busy:
+        batch.step()
+        again = max([again, *(speech.attempt for speech in batch._speeches.values())])
+    assert again > 0
+    assert failed < 5
+
+
+def test_a_stream_that_was_heard_is_not_begun_again(tiny: Model, voice: VoiceState) -> None:
+    same = VoiceState("xtts", voice.arrays, {"checkpoint": tiny.fingerprint})
+    events = run(tiny.batch(2), [utterance(same, text="네", stream=True)])
+    assert isinstance(events[0], Clip)
+    assert isinstance(events[-1], Failure)
+    assert "1 attempts" in str(events[-1].error)
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "expected"),
+    [("", "ko", 40), ("네", "ko", 52), ("네.", "ko-KR", 58), ("yes", "en", 52), ("가" * 200, "ko", 602)],
+)
+def test_cap(text: str, language: str, expected: int) -> None:
+    assert cap_of(text, language, 602) == expected
+
+
+def test_cancel_frees_its_place(ending: Model, voice: VoiceState, seeds: list[int]) -> None:
+    batch = ending.batch(1)
+    batch.add(utterance(voice, "first", seed=seeds[0]))
+    batch.add(utterance(voice, "second", seed=seeds[1]))
+    batch.step()
+    assert batch.cancel("first")
+    assert not batch.cancel("first")
+    events = run(batch, [])
+    assert [event.utterance_id for event in events] == ["second"]
+    expected = audio_of(run(ending.batch(1), [utterance(voice, "second", seed=seeds[1])]))
+    np.testing.assert_allclose(audio_of(events)["second"], expected["second"], atol=1e-4)
+
+
+def test_interactive_ones_go_first(ending: Model, voice: VoiceState, seeds: list[int]) -> None:
+    batch = ending.batch(1)
+    batch.add(utterance(voice, "running", seed=seeds[0]))
+    batch.step()
+    batch.add(utterance(voice, "waiting", seed=seeds[1]))
+    batch.add(utterance(voice, "urgent", seed=seeds[2], interactive=True))
+    assert [event.utterance_id for event in run(batch, [])] == ["running", "urgent", "waiting"]
+
+
+@pytest.mark.parametrize("when", ["decoding", "voicing"])
+def test_out_of_memory_halves_the_batch(
+    when: str, ending: Model, voice: VoiceState, seeds: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = [utterance(voice, str(seed), seed=seed, stream=True) for seed in seeds]
+    expected = audio_of(run(ending.batch(8), some))
+    batch, calls = ending.batch(8), 0
+    if when == "decoding":
+        original = batch._runner.start
+
+        def fail(*arguments: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == 20:
+                raise torch.OutOfMemoryError("no memory")
+            return original()
+
+        monkeypatch.setattr(batch._runner, "start", fail)
+    else:
+        vocoder = batch._voicing._vocoder
+
+        def fail(*arguments: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == 3:
+                raise torch.OutOfMemoryError("no memory")
+            return vocoder(*arguments)
+
+        monkeypatch.setattr(batch._voicing, "_vocoder", fail)
+    got = audio_of(run(batch, some))
+    assert batch.slots == 4
+    assert got.keys() == expected.keys()
+    for name, audio in expected.items():
+        np.testing.assert_allclose(got[name], audio, atol=1e-4)
+
+
+def test_no_memory_at_all_fails_what_was_running(
+    ending: Model, voice: VoiceState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = ending.batch(2)
+
+    def fail() -> None:
+        raise torch.OutOfMemoryError("no memory")
+
+    monkeypatch.setattr(batch._runner, "start", fail)
+    events = run(batch, [utterance(voice, name) for name in "abc"])
+    assert sorted(event.utterance_id for event in events) == ["a", "b", "c"]
+    assert all(isinstance(event, Failure) for event in events)
+
+
+def test_refused(ending: Model, voice: VoiceState) -> None:
+    batch = ending.batch(2)
+    with pytest.raises(TextTooLong, match="tokens"):
+        batch.add(utterance(voice, text="가나다라 " * 60))
+    with pytest.raises(SpeechError, match="Speed"):
+        batch.add(utterance(voice, speed=3.0))
+    with pytest.raises(BadVoice, match="engine"):
+        batch.add(utterance(replace(voice, engine="builtin")))
+    with pytest.raises(BadVoice, match="another checkpoint"):
+        batch.add(utterance(replace(voice, metadata={})))
+    for damaged in (np.zeros((31, 64), np.float32), np.full((32, 64), np.inf, np.float32)):
+        with pytest.raises(BadVoice, match="latents"):
+            batch.add(utterance(replace(voice, arrays={**voice.arrays, "latents": damaged})))
+    assert not batch.busy
+    batch.add(utterance(voice))
+    with pytest.raises(SpeechError, match="already"):
+        batch.add(utterance(voice))
+
+
+def test_exact_codes_for_benchmarks(tiny: Model, voice: VoiceState) -> None:
+    same = VoiceState("xtts", voice.arrays, {"checkpoint": tiny.fingerprint})
+    batch = tiny.batch(2)
+    batch.exact_codes = 30
+    (clip,) = run(batch, [utterance(same)])
+    assert isinstance(clip, Clip)
+    assert len(clip.audio) == 130 * HOP
+
+
+def test_a_voice_of_another_size_is_no_crash(tiny: Model, voice: VoiceState) -> None:
+    same = VoiceState("xtts", {**voice.arrays, "speaker": np.zeros(3)}, {"checkpoint": tiny.fingerprint})
+    with pytest.raises(BadVoice, match="speaker"):
+        tiny.batch(2).add(utterance(same))

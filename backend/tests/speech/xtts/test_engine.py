@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.speech.interface import (
+    Clip,
+    EngineUnavailable,
+    Failure,
+    Recording,
+    SpeechEngine,
+    Utterance,
+    VoiceState,
+)
+from app.speech.xtts import XttsEngine
+from tests.speech.xtts.checkpoints import recording
+
+TEXT = "안녕하세요, 고객님."
+
+
+@pytest.fixture
+def engine(ending_folder: Path) -> Iterator[XttsEngine]:
+    engine = XttsEngine(ending_folder, precision="fp32", slots=3, threads=1)
+    yield engine
+    engine.close()
+
+
+async def these(utterances: Sequence[Utterance]) -> AsyncIterator[Utterance]:
+    for utterance in utterances:
+        yield utterance
+
+
+async def collect(engine: XttsEngine, utterances: Sequence[Utterance]) -> list[Clip | Failure]:
+    return [event async for event in engine.synthesize(these(utterances))]
+
+
+def some(voice: VoiceState, count: int, **changes: Any) -> list[Utterance]:
+    return [replace(Utterance(f"{n}", TEXT, voice, seed=n), **changes) for n in range(count)]
+
+
+def test_is_an_engine(engine: XttsEngine) -> None:
+    assert isinstance(engine, SpeechEngine)
+    assert (engine.name, engine.simulated, engine.sample_rate) == ("xtts", False, 24000)
+
+
+def test_speaks_everything_once(engine: XttsEngine) -> None:
+    voice = engine.condition([Recording(recording(0, 2.0, 22050), 22050)])
+    events = asyncio.run(collect(engine, some(voice, 12)))
+    assert sorted(event.utterance_id for event in events) == sorted(str(n) for n in range(12))
+    clips = [event for event in events if isinstance(event, Clip)]
+    assert len(clips) > 6
+    assert all(
+        clip.audio.dtype == np.float32 and np.abs(clip.audio).max() <= 1 for clip in clips if clip.audio.size
+    )
+    first = {clip.utterance_id: clip.audio for clip in clips}
+    again = asyncio.run(collect(engine, some(voice, 12)[::-1]))
+    for event in again:
+        if isinstance(event, Clip):
+            np.testing.assert_allclose(event.audio, first[event.utterance_id], atol=1e-4)
+
+
+def test_what_cannot_be_spoken_is_a_failure_in_its_place(engine: XttsEngine, voice: VoiceState) -> None:
+    utterances = some(voice, 3)
+    utterances[1] = replace(utterances[1], voice=replace(voice, engine="mock"))
+    utterances.append(replace(utterances[0], id="en", language="tlh"))
+    events = {event.utterance_id: event for event in asyncio.run(collect(engine, utterances))}
+    assert len(events) == 4
+    for name, code in (("1", "voice_unusable"), ("en", "language_unsupported")):
+        event = events[name]
+        assert isinstance(event, Failure)
+        assert event.error.code == code
+
+
+def test_cancelling_ends_the_wait(engine: XttsEngine, voice: VoiceState) -> None:
+    async def scenario() -> list[str]:
+        heard = []
+        async for event in engine.synthesize(these(some(voice, 8, text="네", stream=True))):
+            heard.append(event.utterance_id)
+            for n in range(8):
+                engine.cancel(str(n))
+        return heard
+
+    heard = asyncio.run(asyncio.wait_for(scenario(), 60))
+    assert len(set(heard)) < 8
+    engine.cancel("nobody")
+
+
+def test_leaving_early_frees_the_engine(engine: XttsEngine, voice: VoiceState) -> None:
+    async def scenario() -> None:
+        events = engine.synthesize(these(some(voice, 9)))
+        await anext(events)
+        await events.aclose()  # type: ignore[attr-defined]
+        assert len(await collect(engine, some(voice, 2))) == 2
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_a_source_that_breaks_is_heard_of(engine: XttsEngine, voice: VoiceState) -> None:
+    async def breaking() -> AsyncIterator[Utterance]:
+        yield some(voice, 1)[0]
+        raise ConnectionError("gone")
+
+    async def scenario() -> None:
+        async for _ in engine.synthesize(breaking()):
+            pass
+
+    with pytest.raises(ConnectionError):
+        asyncio.run(scenario())
+
+
+def test_it_takes_no_more_than_it_has_room_for(engine: XttsEngine, voice: VoiceState) -> None:
+    taken, ended, most = 0, 0, 0
+
+    async def counting() -> AsyncIterator[Utterance]:
+        nonlocal taken, most
+        for utterance in some(voice, 20):
+            taken += 1
+            most = max(most, taken - ended)
+            yield utterance
+
+    async def scenario() -> None:
+        nonlocal ended
+        async for _ in engine.synthesize(counting()):
+            ended += 1
+
+    asyncio.run(scenario())
+    assert (taken, ended) == (20, 20)
+    assert most <= 2 * 3 + 2
+
+
+def test_a_broken_step_fails_what_was_underway_and_no_more(
+    engine: XttsEngine, voice: VoiceState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.load()
+    assert engine._worker is not None
+    batch = engine._worker.batch
+    original, calls = batch._runner.start, 0
+
+    def fail() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise RuntimeError("broken")
+        original()
+
+    monkeypatch.setattr(batch._runner, "start", fail)
+    events = asyncio.run(collect(engine, some(voice, 8)))
+    failed = [event for event in events if isinstance(event, Failure) and event.error.retry]
+    assert len(events) == 8
+    assert failed
+    assert any(isinstance(event, Clip) for event in events)
+
+
+def test_closing_fails_what_waits_and_loading_follows(engine: XttsEngine, voice: VoiceState) -> None:
+    async def scenario() -> list[Clip | Failure]:
+        events = []
+        async for event in engine.synthesize(these(some(voice, 6))):
+            if not events:
+                await asyncio.to_thread(engine.close)
+            events.append(event)
+        return events
+
+    events = asyncio.run(asyncio.wait_for(scenario(), 60))
+    assert len(events) == 6
+    assert any(isinstance(event, Failure) and event.error.retry for event in events)
+    assert len(asyncio.run(collect(engine, some(voice, 1)))) == 1
+
+
+def test_ping_says_what_to_do(engine: XttsEngine, tmp_path: Path) -> None:
+    assert engine.ping().available
+    nowhere = XttsEngine(None).ping()
+    assert not nowhere.available
+    assert "weights fetch" in nowhere.fix
+    (tmp_path / "config.json").write_text("{}")
+    assert "vocab.json, model.pth" in XttsEngine(tmp_path).ping().detail
+    with pytest.raises(EngineUnavailable):
+        XttsEngine(None).load()
+    with pytest.raises(EngineUnavailable):
+        XttsEngine(tmp_path).load()
+
+
+def test_pytorch_is_imported_no_sooner_than_needed(ending_folder: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from app.speech.xtts import XttsEngine;"
+        f"assert XttsEngine(Path({str(ending_folder)!r})).ping().available; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
