@@ -9,6 +9,9 @@ from app.models.lexicon_version import LexiconVersion
 from app.models.login_failure import LoginFailure
 from app.models.sample import Sample
 from app.models.script import Script
+from app.models.sheet import Sheet
+from app.models.sheet_line import SheetLine
+from app.models.sheet_version import SheetVersion
 from app.models.take import Take
 from app.models.training_run import TrainingRun
 from app.models.user import User
@@ -25,6 +28,9 @@ __all__ = [
     "LoginFailure",
     "Sample",
     "Script",
+    "Sheet",
+    "SheetLine",
+    "SheetVersion",
     "Take",
     "TrainingRun",
     "User",

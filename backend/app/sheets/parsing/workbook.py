@@ -1,0 +1,203 @@
+"""XLSX: looked at as a zip before anything is unpacked, then read cell by cell. No formula is worked out."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any
+from xml.etree.ElementTree import ParseError
+
+from app.sheets.parsing.columns import count_known, has_text_heading
+from app.sheets.parsing.table import SheetError, Table, is_formula, make_rows, plain
+
+MAX_PARTS = 500
+MAX_UNPACKED = 64 * 2**20  # with pictures, which are never unpacked
+MAX_PART = 32 * 2**20  # of worksheets and their texts
+MAX_OTHER_PART = 4 * 2**20  # of styles and the like, which are held in memory as a whole
+MAX_RATIO = 100
+MAX_WIDTH = 1024  # columns with formatting but nothing in them
+MAX_EXTRAS = 20_000  # links, rules and merged cells of a worksheet: openpyxl keeps them all
+_LAST_ROW = 1_048_576  # of any spreadsheet
+_SMALL = 2**20  # what unpacks to less than this is harmless at any ratio
+_BULK = ("xl/worksheets/", "xl/sharedStrings", "xl/media/")
+_CELL_TAGS = frozenset(
+    b"row c v f is t r rPr rFont sz color family charset scheme rPh phoneticPr b i u".split()
+)
+_TAG = re.compile(rb"<(?:\w+:)?(\w+)")
+_RANGE = re.compile(r"\$?([A-Z]{1,3})\$?(\d{1,7})(?::\$?([A-Z]{1,3})\$?(\d{1,7}))?")
+_MERGE_TAG = re.compile(rb"<(?:\w+:)?mergeCell\s[^>]*?ref=[\"']([A-Z0-9$:]+)[\"']")
+
+
+def read_workbook(data: bytes) -> Table:
+    """The worksheet with announcements, and the one with variables' values. Raises SheetError."""
+    check_package(data)
+    from defusedxml.common import DefusedXmlException  # here: a service that reads no sheet starts faster
+    from openpyxl import load_workbook
+    from openpyxl.utils.exceptions import InvalidFileException
+
+    broken = SheetError(
+        "broken_xlsx", "This XLSX file is damaged. Open it in a spreadsheet and save it again."
+    )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of styles and extensions that only its makers know
+            book = load_workbook(io.BytesIO(data), read_only=True, data_only=False, keep_links=False)
+            try:
+                return _choose(book, data)
+            finally:
+                book.close()
+    except SheetError:
+        raise
+    except DefusedXmlException:
+        raise SheetError(
+            "hostile_xlsx", "This file holds XML that no spreadsheet writes; it is not read."
+        ) from None
+    except (
+        InvalidFileException, zipfile.BadZipFile, zlib.error, ParseError, KeyError, ValueError, TypeError,
+        AttributeError, IndexError, EOFError, OverflowError, UnicodeError, NotImplementedError, RuntimeError,
+        AssertionError,
+    ):  # fmt: skip
+        # openpyxl has no error of its own for XML that is well-formed and not a workbook: it trips over it.
+        raise broken from None
+
+
+def check_package(data: bytes) -> None:
+    """Refuse a zip bomb by what its directory says; zipfile reads no more of a part than that.
+
+    Raises SheetError.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as package:
+            parts = package.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, UnicodeError):
+        raise SheetError("broken_xlsx", "This is no complete XLSX file; was it cut off on its way?") from None
+    if any(part.flag_bits & 0x1 for part in parts):
+        raise SheetError(
+            "password_protected", "The file is locked with a password. Save it without one and try again."
+        )
+    names = [part.filename for part in parts]
+    if len(names) > MAX_PARTS or len(set(names)) != len(names):
+        raise SheetError("hostile_xlsx", "This file is made of more parts than a sheet has; it is not read.")
+    unpacked, packed = sum(part.file_size for part in parts), sum(part.compress_size for part in parts)
+    worst = any(
+        part.file_size > _SMALL and part.file_size > MAX_RATIO * max(part.compress_size, 1) for part in parts
+    )
+    heavy = any(
+        part.file_size > (MAX_PART if part.filename.startswith(_BULK) else MAX_OTHER_PART) for part in parts
+    )
+    if unpacked > MAX_UNPACKED or worst or heavy or packed > len(data):
+        raise SheetError(
+            "zip_bomb",
+            f"Unpacked, this file is {unpacked >> 20:,} MB large; {MAX_UNPACKED >> 20} MB is the most, "
+            f"{MAX_PART >> 20} MB of one worksheet, and {MAX_RATIO} times the packed size. Delete pictures and "
+            "unused formatting, or save it as CSV.",
+        )
+    if "[Content_Types].xml" not in names or not any(name.startswith("xl/") for name in names):
+        raise SheetError("not_a_sheet", "This zip file is not an XLSX file. Save the sheet as .xlsx or CSV.")
+
+
+def _choose(book: Any, data: bytes) -> Table:
+    tables = [_table(sheet, data) for sheet in book.worksheets if sheet.sheet_state == "visible"]
+    filled = [table for table in tables if table.rows]
+    if not filled:
+        raise SheetError("empty_sheet", "No worksheet of this file has anything in it.")
+    main = max(filled, key=_headings)  # the first of equals
+    values = next((each for each in filled if each is not main and _is_values(each)), None)
+    ignored = tuple(str(each.worksheet) for each in filled if each is not main and each is not values)
+    return Table(main.rows, worksheet=main.worksheet, merged=main.merged, ignored=ignored, values=values)
+
+
+def _headings(table: Table) -> tuple[bool, int]:
+    first = table.rows[:12]
+    return any(has_text_heading(row.cells) for row in first), max(count_known(row.cells) for row in first)
+
+
+def _is_values(table: Table) -> bool:
+    """A sheet of values has codes and other columns, but no announcements."""
+    head = table.rows[0].cells
+    return len(table.rows) > 1 and count_known(head) >= 1 and not has_text_heading(head)
+
+
+def _table(sheet: Any, data: bytes) -> Table:
+    merged = _merged(sheet, data)  # first: it also refuses a part that openpyxl had better not parse
+    sheet.reset_dimensions()  # what the file says of its size need not be true
+    return Table(make_rows(_cells(sheet)), worksheet=sheet.title, merged=merged)
+
+
+def _cells(sheet: Any) -> Iterator[tuple[int, list[str], frozenset[int]]]:
+    for number, row in enumerate(sheet.iter_rows(), 1):
+        if number > _LAST_ROW:
+            raise SheetError(
+                "broken_xlsx", "A row has a number that no spreadsheet gives. Save the file again."
+            )
+        if len(row) > MAX_WIDTH:
+            raise SheetError(
+                "too_many_columns",
+                f"Row {number} reaches to column {len(row):,}. Delete the columns without use, with their format.",
+            )
+        texts: list[str] = []
+        formulas = set()
+        for place, cell in enumerate(row):
+            value = cell.value
+            if value is None:
+                texts.append("")
+                continue
+            # A text that begins with "=" and is marked as text was kept from being a formula on purpose.
+            if cell.data_type == "f" or (
+                isinstance(value, str) and is_formula(value) and cell.data_type != "s"
+            ):
+                formulas.add(place)
+            texts.append(_text(value))
+        yield number, texts, frozenset(formulas)
+
+
+def _text(value: object) -> str:
+    """A value as the sheet's reader would write it: 1 and not 1.0, a day without its midnight."""
+    match value:
+        case str():
+            return plain(value)
+        case bool():
+            return "TRUE" if value else "FALSE"
+        case int() | Decimal():
+            return str(value)
+        case float():
+            return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+        case datetime():
+            return value.isoformat(" ").removesuffix(" 00:00:00")
+        case date() | time():
+            return value.isoformat()
+    return str(value)
+
+
+def _merged(sheet: Any, data: bytes) -> tuple[tuple[int, int, str], ...]:
+    """Ranges of merged cells, which read-only worksheets do not know; found by their tags, block by block."""
+    found: list[tuple[int, int, str]] = []
+    extras = 0
+    path = str(sheet._worksheet_path).lstrip("/")
+    with zipfile.ZipFile(io.BytesIO(data)) as package, package.open(path) as part:
+        rest = b""
+        while block := part.read(1 << 20):
+            whole, tag_open, rest = (rest + block).rpartition(b"<")  # a tag may lie across two blocks
+            rest = tag_open + rest
+            extras += sum(tag not in _CELL_TAGS for tag in _TAG.findall(whole))
+            found += _ranges(whole)
+            if extras > MAX_EXTRAS or len(rest) > 1 << 20:
+                raise SheetError(
+                    "hostile_xlsx",
+                    "This worksheet holds more rules, links and merged cells than a sheet has.",
+                )
+        found += _ranges(rest)
+    return tuple(found)
+
+
+def _ranges(xml: bytes) -> list[tuple[int, int, str]]:
+    matches = (_RANGE.fullmatch(match[1].decode("ascii")) for match in _MERGE_TAG.finditer(xml))
+    return [
+        (int(cells[2]), int(cells[4] or cells[2]), cells[0].replace("$", "")) for cells in matches if cells
+    ]
