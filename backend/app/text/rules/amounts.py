@@ -35,6 +35,8 @@ def amount(text: str, position: int) -> Amount | None:
         return None
     whole, fraction = match["whole"].replace(",", ""), match["fraction"]
     spoken = numbers.decimal(whole, fraction) if fraction else numbers.sino(whole)
+    if not fraction and len(whole) > 2 and whole[0] == "0":
+        spoken = numbers.digits(whole)
     value = None if fraction or len(whole) > 20 or (len(whole) > 2 and whole[0] == "0") else int(whole)
     end = match.end()
     large = _LARGE.match(text, end)

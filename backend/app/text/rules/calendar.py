@@ -39,6 +39,8 @@ _WEEKDAY = re.compile(r" ?\(([월화수목금토일])\)")
 _WEEKDAYS = re.compile(r" ?\(([월화수목금토일])([~,·/ ]{1,2}[월화수목금토일]){1,6}\)")
 _TILDE = re.compile(r" ?[~-] ?")
 _SHORT = re.compile(rf"{_MONTH} ?([/.월]) ?{_DAY}(?:일|\.(?![0-9]))?(?![0-9])")
+_DASHED = re.compile(r"(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])(?![0-9-])")
+_TIME_NEXT = re.compile(r" ?(?:오전|오후|낮|밤|저녁|새벽)? ?[0-9]{1,2}(?::[0-9]{2}|시)")
 _DAY_ONLY = re.compile(rf"{_DAY}일?(?![0-9])")
 _DATE_AFTER = re.compile(
     r" ?(?:까지|부터|에(?![가-힣])|에는|일자|자(?![가-힣])|기준|오전|오후|이전|이후|기한|마감|출발|도착|접수|시행|예정|방문|발송|개최|개장|당일|시작|오픈|[0-9]{1,2}:[0-9]{2})"
@@ -46,7 +48,7 @@ _DATE_AFTER = re.compile(
 _DATE_BEFORE = re.compile(
     r"(?:일시|날짜|기한|예정일?|마감일?|기간|일자|접수|방문일?|결제일|발송일|납기|출고일|시행일|개장|휴무|오는|지난|일정|이번|다음|매년|D-day|신청|행사|[가-힣]일|운영)(?:은|는|이|가)?[ :]{0,2}$"
 )
-_MONTH_SPAN = re.compile(r"([0-9]{1,2})월? ?~ ?([0-9]{1,2})월(?!드)")
+_MONTH_SPAN = re.compile(r"([0-9]{1,2})월? ?[~-] ?([0-9]{1,2})월(?!드)")
 _DECADES = re.compile(r"((?:1[0-9]|20)?[0-9]0)(?:년대)? ?~ ?((?:1[0-9]|20)?[0-9]0)년대")
 _YEARS = re.compile(r"((?:19|20)[0-9]{2})년? ?[~-] ?((?:19|20)?[0-9]{2})(년도?|학년도)(?!대)")
 
@@ -99,6 +101,9 @@ def _partial(text: str, position: int) -> tuple[int, str] | None:
     full = _one(text, position)
     if full:
         return full
+    match = _DASHED.match(text, position)
+    if match:
+        return match.end(), spoken_date(None, match[1], match[2]) or ""
     match = _SHORT.match(text, position)
     if match:
         spoken = spoken_date(None, match[1], match[3])
@@ -124,6 +129,8 @@ def _ranged(cursor: Cursor, end: int, spoken: str, rule: str) -> Hit:
             closing = "" if re.compile(r" ?까지").match(text, stop) else "까지"
             if re.compile(r"일?간|\(?[0-9]").match(text, stop):
                 closing = "까지"
+            if _TIME_NEXT.match(text, stop):
+                closing = ""
             days = _WEEKDAYS.match(text, stop)
             if days:
                 stop, right = days.end(), f"{right} {_weekday_list(days.group())}"

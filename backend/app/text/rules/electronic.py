@@ -12,7 +12,7 @@ _ATOM = r"[A-Za-z0-9_+%-]{1,40}"
 _EMAIL = re.compile(rf"{_ATOM}(?:\.{_ATOM}){{0,4}}@[A-Za-z0-9-]{{1,40}}(?:\.[A-Za-z0-9-]{{1,24}}){{1,4}}")
 _URL = re.compile(
     r"(?:https?://)?(?:[A-Za-z0-9-]{1,40}\.){1,5}"
-    r"(?:com|net|org|kr|io|me|app|ai|tv|info|biz|edu|gov|shop|store|dev|cc|link|ly|gl|co|jp|us|cn|de|fr|it|uk|eu|gg|xyz|page)"
+    r"(?:(?i:com|net|org)|kr|io|me|app|ai|tv|info|biz|edu|gov|shop|store|dev|cc|link|ly|gl|co|jp|us|cn|de|fr|it|uk|eu|gg|xyz|page)"
     r"(?![A-Za-z0-9-])(?::[0-9]{2,5})?(?:/[A-Za-z0-9._~/#?&=%+-]{0,80}[A-Za-z0-9/])?"
 )
 _HTTP = re.compile(r"https?://[A-Za-z0-9._~/#?&=%+:-]{1,100}[A-Za-z0-9/]")

@@ -20,6 +20,10 @@ _ADDRESS = re.compile(r"(?:[동리가로길읍면산]|번지) ?$")
 _CODE = re.compile(
     r"[A-Za-z]{1,10}(?:[-_ ]?[0-9*]{1,24}|-[A-Za-z]{1,6}(?=-?[0-9]))(?:-?[A-Za-z0-9*]{1,24}){0,6}"
 )
+_BASEMENT = re.compile(
+    r"B([1-9])F?층?(?: ?[~-] ?B?([1-9])(?:F|층))(?![A-Za-z0-9])"
+    r"|B([1-9])(?:F층?|층)(?![A-Za-z0-9])|B([1-9])(?= ?(?:주차|로비|매장|식품|푸드|연결|상가|지하|승강장|출구|입구))"
+)
 _PIECE = re.compile(r"[A-Za-z]+|[0-9]+|\*+")
 
 
@@ -134,6 +138,11 @@ def code(cursor: Cursor) -> Hit | None:
 
     pieces = _PIECE.findall(written)
     end = match.end()
+    basement = _BASEMENT.match(text, cursor.position)
+    if basement:
+        low, high = basement[1] or basement[3] or basement[4], basement[2]
+        spoken = f"지하 {numbers.sino(low)} 층" + (f"에서 지하 {numbers.sino(high)} 층" if high else "")
+        return Hit(basement.end(), spoken, "floor", "basement")
     alone = len(pieces) == 2 and pieces[1][0].isdigit()
     head = known(pieces[0]) if len(pieces[0]) > 1 else None
     if alone and text.startswith(("호", "층", "구역", "출구", "동", "홀", "실"), end):

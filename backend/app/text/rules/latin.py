@@ -11,7 +11,7 @@ from app.text.transliterate import transliterate
 
 _RUN = re.compile(r"[A-Za-z]{1,40}(?:['’][A-Za-z]{1,2}(?![A-Za-z]))?")
 _EDGE = re.compile(r"[A-Za-z0-9]")
-_NUMBERED = re.compile(r"N[oO]\. ?([0-9]{1,6})")
+_NUMBERED = re.compile(r"[Nn][oO]\. ?([0-9]{1,6})")
 _ROMAN = re.compile(r"(?:IX|IV|VI{0,3}|I{1,3}|XI{0,2}|X)(?![A-Za-z0-9&.'-])")
 _ROMANS = {
     "I": 1,
@@ -111,7 +111,8 @@ def phrase(cursor: Cursor) -> Hit | None:
     unit = text[start:end]
     if unit in units()[1] and unit.islower() and len(unit) <= 2 and cursor.previous() == " " and False:
         return None
-    return Hit(end, spoken, "latin", "word list")
+    point = re.compile(r"\.(?= ?[0-9(])").match(text, end)  # Tel. 02-…
+    return Hit(end + bool(point), spoken, "latin", "word list")
 
 
 def numbered(cursor: Cursor) -> Hit | None:
@@ -121,6 +122,26 @@ def numbered(cursor: Cursor) -> Hit | None:
         return None
     number = "원" if match[1] == "1" else numbers.sino(match[1])
     return Hit(match.end(), f"넘버 {number}", "latin", "number sign")
+
+
+_GRADE = re.compile(r"([A-D]{1,3}[0-9]?)([+-])(?=[ ,.)]|$|등급|학점|형|급)")
+_COUNTDOWN = re.compile(r"D([-+])([0-9]{1,3})(?![0-9-])")
+
+
+def grade(cursor: Cursor) -> Hit | None:
+    """AA-, B+ and days to go: D-7."""
+    match = cursor.match(_COUNTDOWN)
+    if match:
+        return Hit(match.end(), f"디 {_SIGNS[match[1]]} {numbers.sino(match[2])}", "latin", "countdown")
+    match = cursor.match(_GRADE)
+    if not match or cursor.text.startswith(" -", match.end() - 1):
+        return None
+    letters = pairs("letters.tsv").forms
+    name = "".join(letters[char] if char.isalpha() else numbers.sino(char) for char in match[1])
+    return Hit(match.end(), f"{name} {_SIGNS[match[2]]} ".rstrip() + " ", "latin", "grade")
+
+
+_SIGNS = {"+": "플러스", "-": "마이너스"}
 
 
 def roman(cursor: Cursor) -> Hit | None:
@@ -139,10 +160,19 @@ def roman(cursor: Cursor) -> Hit | None:
 
 
 def word(cursor: Cursor) -> Hit | None:
+    """A word by the list, an acronym by its letters, anything else as a guess that is reported."""
     match = cursor.match(_RUN)
     if not match:
         return None
+    hit = _word(cursor, match)
+    point = re.compile(r"\.(?= ?[0-9(])").match(cursor.text, hit.end)  # Tel. 02-…
+    return hit._replace(end=hit.end + 1) if point else hit
+
+
+def _word(cursor: Cursor, match: re.Match[str]) -> Hit:
     written, text = match.group(), cursor.text
+    if re.fullmatch("O{2,3}|X{2,3}", written) and "가" <= cursor.previous() <= "힣":
+        return Hit(match.end(), "땡땡", "latin", "nameless")
     spoken = known(written)
     if spoken:
         return Hit(match.end(), spoken, "latin", "word list")

@@ -188,7 +188,7 @@ def _range(cursor: Cursor, first: Amount, unit: Measure | None, before: str) -> 
         return None
     second_unit = measure(text, second, before)
     dash = text[sign.start() : sign.end()].strip() == "-"
-    label = second_unit and second_unit.counter and second_unit.counter.form in ("호", "번지", "동")
+    label = second_unit and second_unit.counter and second_unit.counter.form in ("호", "번지", "동", "번", "번길")
     if dash and (
         label
         or not second_unit
@@ -302,6 +302,35 @@ def signed(cursor: Cursor) -> Hit | None:
     return Hit(match.end(), f"{word} ", "number_expr", "sign")
 
 
+_COMPARED = re.compile(r"([≥≦≤≧<>]=?) ?(?=[0-9])")
+_COMPARISONS = {"≥": "이상", "≧": "이상", ">=": "이상", "≤": "이하", "≦": "이하", "<=": "이하", "<": "미만", ">": "초과"}
+_LISTED = re.compile(r"([1-9][0-9]?)(?:\)|\.(?= [가-힣]))")
+
+
+def compared(cursor: Cursor) -> Hit | None:
+    """≥ 65세 → 육십오 세 이상."""
+    match = cursor.match(_COMPARED)
+    if not match:
+        return None
+    inner = Cursor(cursor.text, match.end())
+    hit = quantity(inner) or bare(inner)
+    if not hit:
+        return None
+    return hit._replace(spoken=f"{hit.spoken} {_COMPARISONS[match[1]]}", rule="comparison")
+
+
+def listed(cursor: Cursor) -> Hit | None:
+    """The number of an item in a list that runs on in one line: 1) 신청서 2) 신분증."""
+    match = cursor.match(_LISTED)
+    if not match or cursor.previous() not in " \n" or (match.group()[-1] == "." and int(match[1]) > 20):
+        return None
+    before = cursor.before()
+    if match.group()[-1] == ")" and before.rfind("(") > before.rfind(")"):
+        return None
+    lead = "" if cursor.last_spoken() in ("", ".", ",", "?", "!", "\n") else ", "
+    return Hit(match.end(), f"{lead}{numbers.sino(match[1])},", "number", "list", joins=bool(lead))
+
+
 def bare(cursor: Cursor) -> Hit | None:
     """A number by itself."""
     text, start = cursor.text, cursor.position
@@ -310,10 +339,14 @@ def bare(cursor: Cursor) -> Hit | None:
     if not run or not found:
         return None
     written = run.group()
+    if cursor.previous() == "*" and len(written) > 1:  # the open end of a masked number
+        return Hit(run.end(), numbers.grouped(written), "number", "digits")
     if len(written) > 1 and written[0] == "0" and not text.startswith(".", run.end()):
         return Hit(run.end(), numbers.digits(written), "number", "digits")
     if len(written) > 17:
         return Hit(run.end(), numbers.grouped(written), "number", "digits")
+    if written == "19" and cursor.before().endswith("코로나"):
+        return Hit(run.end(), " 일구", "number", "covid")
     versions = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,4}){2,5}(?!\.?[0-9])").match(text, start)
     if versions:
         return Hit(
@@ -322,4 +355,6 @@ def bare(cursor: Cursor) -> Hit | None:
             "number",
             "version",
         )
-    return Hit(found.end, found.spoken, "number", "number", (numbers.digits(written),))
+    tight = cursor.previous() == "제"
+    follows = " " if tight and re.match(r"[가-힣]{2}", text[found.end : found.end + 2]) else ""
+    return Hit(found.end, found.spoken + follows, "number", "number", (numbers.digits(written),), tight=tight)

@@ -38,6 +38,9 @@ def phrase(cursor: Cursor) -> Hit | None:
     extension = EXTENSION.match(text, start)
     if extension:
         return Hit(extension.end(), spell(extension.group()), "electronic", "file name")
+    postal = re.compile(r"\(우\) ?(?=[0-9]{5})").match(text, start)
+    if postal:
+        return Hit(postal.end(), "우편번호 ", "symbol", "postal code")
     match = cursor.match(_HONORIFIC)
     if match and (cursor.previous() in " \n" or hangul(cursor.previous())):
         touching = hangul(text[match.end() : match.end() + 1])
@@ -61,10 +64,16 @@ def _pause(cursor: Cursor, end: int, rule: str = "pause") -> Hit:
     return Hit(end, ", ", "pause", rule)
 
 
+_NAMELESS = re.compile(r"[○◯〇ㅇ]{2,3}")
+
+
 def mark(cursor: Cursor) -> Hit:
     """The one rule that always answers."""
     text, start = cursor.text, cursor.position
     char = text[start]
+    nameless = _NAMELESS.match(text, start)
+    if nameless and hangul(cursor.previous()):
+        return Hit(nameless.end(), " 땡땡", "symbol", "nameless")
     end = start + 1
     after = text[end : end + 1]
     if char == " ":
@@ -109,6 +118,8 @@ def mark(cursor: Cursor) -> Hit:
         return _pause(cursor, end)
     if char in "'&@+×÷±√≤≥":
         pass
+    if char == "↑" and (cursor.previous() in "원점명개회㎏㎡gm"):
+        return Hit(end, " 이상", "symbol", "arrow")
     if "①" <= char <= "⑳":
         lead = "" if cursor.last_spoken() in ("", ".", ",", "?", "!", "\n") else ", "
         return Hit(end, f"{lead}{numbers.sino(ord(char) - ord('①') + 1)}, ", "symbol", "circled number")
@@ -254,7 +265,7 @@ def _key(cursor: Cursor, char: str) -> Hit:
         return Hit(end, " 해시태그 ", "symbol", "hashtag")
     else:
         spoken = "샵"
-    if text.startswith(("표", "자"), end) and spoken == "별표":
+    if spoken == "별표" and re.compile(r"표(?:(?![가-힣])|(?=[를을는은가이로와](?![가-힣])))|자(?=[를을])").match(text, end):
         end += 1
     apart = hangul(text[end : end + 1]) and not re.match(
         r"(?:을|를|이|가|은|는|과|와|로|으로|나|이나|도|만|의|에)(?![가-힣])", text[end : end + 3]
