@@ -57,6 +57,9 @@ format: $(VENV)/.check ## put the code into the house's form
 test: $(VENV)/.test ## set everything up and pass all tests
 	tools/test
 
+korean: $(VENV)/.test ## score the Korean reading: cases, speed, loading (SHARED=folder of the shared cases)
+	@$(BIN)/python tools/korean $(SHARED)
+
 bench: $(VENV)/.test ## measure: all, or one of BENCH=service|builtin|jobs|korean|xtts
 	tools/bench $(BENCH)
 
