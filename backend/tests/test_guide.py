@@ -61,7 +61,7 @@ class Operator:
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", f"set -e; curl() {{ command curl -sS --fail-with-body \"$@\"; }}\n{block}"],
             cwd=self.project,
-            env=self.service.environment | {"USER": "root", "PATH": f"{self.project}/bin:{os.environ['PATH']}"},
+            env=self.service.environment | {"USER": "root", "PATH": f"{self.project}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}"},
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{block}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
@@ -80,7 +80,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (backend / ".venv" / "bin" / "activate").write_text(
         f'export PATH="{Path(sys.executable).parent}:$PATH"\n'
     )
-    (programs / "python").symlink_to(sys.executable)
     # The environment of this very Python is not to be torn down while it runs: uv is tested on a copy below.
     if os.getuid() == 0 and shutil.which("sudo") is None:
         (programs / "sudo").write_text('#!/bin/sh\nexec "$@"\n')
