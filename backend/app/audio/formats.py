@@ -16,6 +16,7 @@ import soundfile as sf
 import soxr
 from numpy.typing import NDArray
 
+from app.audio.ogg import with_serial
 from app.audio.shape import dither, limit_band, resample
 
 Audio = NDArray[np.float32]
@@ -85,10 +86,11 @@ def rate_of(format: Format, rate: int) -> int:
 
 
 def encode(audio: Audio, rate: int, format: str | Format, *, seed: int = 0) -> bytes:
-    """The whole file as bytes; see `encode_to`."""
+    """The whole file as bytes; see `encode_to`. The same audio and seed give the same bytes."""
+    entry = format_named(format) if isinstance(format, str) else format
     file = io.BytesIO()
-    encode_to(file, [audio], rate, format, seed=seed)
-    return file.getvalue()
+    encode_to(file, [audio], rate, entry, seed=seed)
+    return with_serial(file.getvalue()) if entry.container == "OGG" else file.getvalue()
 
 
 def encode_to(

@@ -58,7 +58,7 @@ def take_stock(container: Container, session: Session) -> Inventory:
         if file is None:
             (marked if missing_at else missing).append(take_id)
         elif file.bytes != size:
-            altered.append(take_id)
+            (marked if missing_at else altered).append(take_id)
         elif missing_at:
             returned.append(take_id)
     missing_states = []
@@ -138,8 +138,10 @@ def findings(container: Container, session: Session, stock: Inventory) -> list[F
          "They cannot be played or exported.",
          "fix-issues marks them; a batch then makes the current ones again.", True),
         (stock.marked_takes, "take_marked_missing", "info", "{n} takes are marked missing.",
-         "The current ones among them are made again by the next batch.", "Batch-generate their scripts.", False),
-        (stock.returned_takes, "take_file_returned", "info", "The files of {n} takes marked missing are back.",
+         "The current ones among them are made again by the next batch.",
+         "Batch-generate their scripts.", False),
+        (stock.returned_takes, "take_file_returned", "info",
+         "The files of {n} takes marked missing are back.",
          "They are taken for missing still.", "fix-issues takes the mark away.", True),
         (stock.altered_takes, "take_file_altered", "error", "The files of {n} takes were altered.",
          "What is there is not what was measured.",

@@ -40,7 +40,8 @@ def dependencies(mode: str, engine: str) -> dict[str, Any]:
             "version": coqui,
             "mode": mode,
             "engine": engine,
-            "note": "The package TTS is no longer kept; coqui-tts took its place, and only the engine `coqui` needs it.",
+            "note": "The package TTS is no longer kept; coqui-tts took its place, "
+            "and only the engine `coqui` needs it.",
         },
         "python": {"available": True, "version": platform.python_version()},
     }
@@ -93,12 +94,20 @@ def folders(container: Container) -> tuple[dict[str, Any], list[Finding]]:
             findings.append(_folder("folder_missing", name, "is not there", f"mkdir -p {facts['path']}"))
         elif not facts["writable"]:
             findings.append(
-                _folder("folder_read_only", name, "cannot be written to", f"chmod 755 {facts['path']}; chown it to the service's user")
+                _folder(
+                    "folder_read_only",
+                    name,
+                    "cannot be written to",
+                    f"chmod 755 {facts['path']}; chown it to the service's user",
+                )
             )
-        elif (facts["free_bytes"] or LOW_SPACE) < LOW_SPACE:
+        elif facts["free_bytes"] is not None and facts["free_bytes"] < LOW_SPACE:
             findings.append(
                 Finding(
-                    code="disk_nearly_full", severity="warning", fixable=False, subjects=[facts["path"]],
+                    code="disk_nearly_full",
+                    severity="warning",
+                    fixable=False,
+                    subjects=[facts["path"]],
                     what=f"The disk of {name} has {facts['free_bytes'] // 2**20} MiB left.",
                     effect="Uploads and takes will soon be refused (507).",
                     fix="Free some space, or set MOKSORI_RETENTION_DAYS.",

@@ -62,10 +62,13 @@ def problem(
 
 def _app_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, AppError)
-    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
-    if retry := error.extra.pop("retry_after", None):
+    extra = dict(error.extra)
+    headers = extra.pop("headers", {})
+    if error.status == 401:
+        headers = {"WWW-Authenticate": "Bearer"}
+    if retry := extra.pop("retry_after", None):
         headers = {"Retry-After": str(retry)}
-    return problem(error.status, error.code, error.title, error.detail, headers, **error.extra)
+    return problem(error.status, error.code, error.title, error.detail, headers, **extra)
 
 
 def _http_error(_request: Request, error: Exception) -> JSONResponse:

@@ -1,0 +1,350 @@
+"""What the diagnosis finds, and what fix-issues does about it."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from app.diagnosis import machine
+from app.jobs import JobCounts
+from app.models import Generation, Sample, Take, TrainingRun, VoiceModel
+from app.speech.interface import EngineStatus
+from app.storage import local
+from tests.service import Service
+
+PATH = "/voice-actors/debug/diagnosis"
+HERE = {"no_worker", "mock_engine"}  # what a service in this process, without a worker, has to say
+
+
+def found(service: Service) -> set[str]:
+    return set(service.findings()) - HERE
+
+
+def test_a_healthy_service_says_what_it_has(any_service: Service) -> None:
+    service = any_service
+    actor = service.actor()
+    service.sample(actor)
+    service.generate(service.script(service.model(actor)))
+    answer = service.get(PATH)
+    assert answer.status_code == 200
+    assert "\n" not in answer.text.strip()  # one line: the guide's health check appends it to a log
+    shown = answer.json()["diagnosis"]
+    tts = shown["dependencies"]["TTS"]
+    assert (tts["mode"], tts["engine"]) == ("mock", "mock")
+    assert "coqui-tts" in tts["note"]
+    assert shown["dependencies"]["soundfile"]["version"]
+    assert shown["mode"] == "mock"
+    assert shown["engine"]["chosen"] == "mock"
+    assert shown["engine"]["why"] == "MOKSORI_ENGINE is mock"
+    assert {"available", "cards"} <= set(shown["gpu"])
+    assert "non-commercial" in shown["weights"]["license"]
+    assert set(shown["folders"]) == {"voice_samples", "audio_files", "voice_models", "logs", "data"}
+    assert all(
+        each["exists"] and each["writable"] and each["free_bytes"] for each in shown["folders"].values()
+    )
+    assert shown["database"]["reachable"]
+    assert shown["database"]["kind"] in service.container.settings.database
+    assert (shown["jobs"]["queued"], shown["jobs"]["running"], shown["jobs"]["workers"]) == (0, 0, 0)
+    assert shown["samples"] == {"count": 1, "verdicts": {"good": 1}, "missing_files": 0, "altered_files": 0}
+    assert (shown["takes"]["count"], shown["takes"]["stray_files"]) == (1, 0)
+    assert shown["voice_models"] == {"count": 1, "missing_files": 0}
+    assert set(service.findings()) == HERE
+
+
+def test_every_finding_says_what_to_do(service: Service) -> None:
+    findings = service.get(PATH).json()["diagnosis"]["findings"]
+    assert findings
+    for each in findings:
+        assert each["what"]
+        assert each["effect"]
+        assert each["fix"]
+        assert each["fixable"] in (True, False)
+
+
+def test_the_worst_finding_is_the_status(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def status() -> str:
+        return str(service.get(PATH).json()["diagnosis"]["status"])
+
+    assert status() == "error"  # no worker
+    monkeypatch.setattr(type(service.container.jobs), "counts", lambda *_: JobCounts(0, 0, 1, 0))
+    assert status() == "warning"  # the mock engine
+    monkeypatch.setattr(type(service.container.engine), "name", "builtin")
+    assert status() == "ok"
+
+
+def test_dead_workers_are_told(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = JobCounts(3, 2, 1, 4, {"speech": (3, 2)})
+    monkeypatch.setattr(type(service.container.jobs), "counts", lambda *_: counts)
+    shown = service.get(PATH).json()["diagnosis"]
+    assert shown["jobs"] == {
+        "queued": 3, "running": 2, "workers": 1, "dead_workers": 4,
+        "queues": {"speech": {"queued": 3, "running": 2}},
+    }  # fmt: skip
+    assert "dead_worker" in found(service)
+
+
+def test_an_engine_that_cannot_run_is_told(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    status = EngineStatus("mock", False, "espeak-ng is missing", "apt install espeak-ng")
+    monkeypatch.setattr(type(service.container.engine), "ping", lambda _: status)
+    finding = service.findings()["engine_unavailable"]
+    assert "espeak-ng is missing" in finding["what"]
+    assert finding["fix"] == "apt install espeak-ng"
+
+
+# --- trainings and generations without a live job ---------------------------------------------------
+
+
+def test_a_training_without_a_job_is_ended(any_service: Service) -> None:
+    service = any_service
+    ready, pending = service.model(), service.model(ready=False)
+    runs = [
+        service.post(f"/voice-actors/models/{m}/train").json()["training_run_id"] for m in (ready, pending)
+    ]
+    assert found(service) == set()
+    for run in runs:
+        service.lose_job(run)
+    assert set(service.findings()["training_lost"]["subjects"]) == {ready, pending}
+    only_said = service.fix(dry_run=True)
+    assert [(each["code"], each["done"]) for each in only_said["fixed"]] == [("training_lost", False)]
+    assert service.row(TrainingRun, runs[0]).outcome is None
+    done = service.fix()
+    assert [(each["code"], each["done"]) for each in done["fixed"]] == [("training_lost", True)]
+    assert found(service) == set()
+    assert service.row(TrainingRun, runs[0]).outcome == "failed"
+    for model in (ready, pending):
+        shown = service.get(f"/voice-actors/models/{model}").json()
+        assert (shown["status"], shown["failure"]["code"]) == ("failed", "training_lost")
+    assert service.put(f"/voice-actors/models/{ready}", json={"status": "ready"}).json()["status"] == "ready"
+
+
+def test_a_training_under_way_is_left_alone(any_service: Service) -> None:
+    service = any_service
+    model = service.model()
+    run = service.post(f"/voice-actors/models/{model}/train").json()["training_run_id"]
+    service.hands.take(run)
+    service.fix()
+    assert service.get(f"/voice-actors/models/{model}").json()["status"] == "training"
+
+
+def test_a_generation_without_a_job_is_ended(any_service: Service) -> None:
+    service = any_service
+    started = service.batch([service.script()])
+    generation = started["scripts"][0]["generation_id"]
+    service.lose_job(generation)
+    assert service.findings()["generation_lost"]["subjects"] == [generation]
+    service.fix()
+    assert found(service) == set()
+    row = service.row(Generation, generation)
+    assert (row.outcome, row.failure["code"]) == ("failed", "job_lost")
+    assert service.get(f"/voice-actors/batches/{started['batch_id']}").json()["status"] == "done"
+
+
+# --- rows and files ---------------------------------------------------------------------------------
+
+
+def test_sample_files_gone_or_altered_are_told(any_service: Service) -> None:
+    service = any_service
+    actor = service.actor()
+    gone, altered, well = (service.sample(actor)["id"] for _ in range(3))
+    service.container.store.delete("samples", service.row(Sample, gone).wav_key)
+    service.container.store.put("samples", service.row(Sample, altered).original_key, io.BytesIO(b"other"))
+    findings = service.findings()
+    assert findings["sample_file_missing"]["subjects"] == [gone]
+    assert "Sample file not found" in findings["sample_file_missing"]["what"]
+    assert findings["sample_file_altered"]["subjects"] == [altered]
+    assert well not in str(findings)
+    assert not findings["sample_file_missing"]["fixable"]
+    left = {each["code"] for each in service.fix()["left"]}
+    assert {"sample_file_missing", "sample_file_altered"} <= left
+
+
+def test_take_files_gone_altered_and_back(any_service: Service) -> None:
+    service = any_service
+    model = service.model()
+    first, second = (service.generate(service.script(model))["take"]["id"] for _ in range(2))
+    store, key = service.container.store, service.row(Take, first).audio_key
+    with store.open("takes", key) as file:
+        kept = file.read()
+    store.delete("takes", key)
+    store.put("takes", service.row(Take, second).audio_key, io.BytesIO(b"other"))
+    findings = service.findings()
+    assert findings["take_file_missing"]["subjects"] == [first]
+    assert findings["take_file_altered"]["subjects"] == [second]
+    service.fix()
+    assert service.row(Take, first).missing_at
+    assert service.row(Take, second).missing_at
+    store.put("takes", key, io.BytesIO(kept))
+    assert service.findings()["take_file_returned"]["subjects"] == [first]
+    service.fix()
+    assert service.row(Take, first).missing_at is None
+    assert service.row(Take, second).missing_at
+    assert "take_file_returned" not in service.findings()
+
+
+def test_an_altered_take_is_put_right_once(service: Service) -> None:
+    """What was marked is not found and marked again for ever."""
+    take = service.generate(service.script())["take"]["id"]
+    service.container.store.put("takes", service.row(Take, take).audio_key, io.BytesIO(b"other"))
+    assert service.fix()["fixed"]
+    assert service.fix()["fixed"] == []
+    assert "take_marked_missing" in service.findings()
+
+
+def test_voice_files_gone_are_told(any_service: Service) -> None:
+    service = any_service
+    model = service.model()
+    service.container.store.delete("models", service.files("models")[0])
+    assert service.findings()["voice_file_missing"]["subjects"] == [model]
+    assert "voice_file_missing" in {each["code"] for each in service.fix()["left"]}
+    assert service.generate(service.script(model))["status"] == "failed"
+
+
+def test_files_that_no_row_knows_are_swept_when_they_are_old(any_service: Service) -> None:
+    service = any_service
+    service.generate(service.script())
+    store = service.container.store
+    for bucket in ("samples", "takes", "models"):
+        store.put(bucket, "nobody/knows.wav", io.BytesIO(b"stray"))
+    store.path("takes", "nobody/late.wav.0a1b2c3d.part").write_bytes(b"left by a crash")  # type: ignore[attr-defined]
+    stray = service.findings()["stray_file"]
+    assert (len(stray["subjects"]), stray["fixable"]) == (4, False)  # young: a write may be under way
+    service.fix()
+    assert service.files("samples") == ["nobody/knows.wav"]
+    for bucket in ("samples", "takes", "models"):
+        for key in service.files(bucket):
+            os.utime(store.path(bucket, key), (0, 0))  # type: ignore[attr-defined]
+    assert service.findings()["stray_file"]["fixable"]
+    assert [each["code"] for each in service.fix()["fixed"]] == ["stray_file"]
+    assert found(service) == set()
+    assert (len(service.files("takes")), len(service.files("models"))) == (1, 2)  # what is known stays
+
+
+def test_an_operators_own_file_is_not_touched(service: Service) -> None:
+    own = service.container.settings.data_dir / "audio_files" / "내 파일.txt"
+    own.write_text("mine")
+    os.utime(own, (0, 0))
+    service.fix()
+    assert own.exists()
+
+
+def test_unmeasured_samples_are_measured(any_service: Service) -> None:
+    service = any_service
+    sample = service.sample(service.actor(), measured=False)["id"]
+    assert found(service) == set()  # its measurement is in line
+    for job in service.hands.queued():
+        service.lose_job(job)
+    assert service.findings()["sample_unmeasured"]["subjects"] == [sample]
+    service.fix()
+    assert service.hands.do_all("samples.measure") == 1
+    assert service.row(Sample, sample).verdict
+    assert found(service) == set()
+
+
+# --- folders ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["voice_samples", "audio_files", "voice_models", "logs"])
+def test_a_missing_folder_is_made_again(service: Service, name: str) -> None:
+    folder = service.container.settings.data_dir / name
+    if folder.exists():
+        folder.rmdir()
+    assert name in service.findings()["folder_missing"]["subjects"]
+    service.fix()
+    assert folder.is_dir()
+    assert found(service) == set()
+
+
+def test_a_read_only_folder_is_named(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may write anywhere, so the disk's refusal is played."""
+    write = Path.write_bytes
+
+    def refuse(path: Path, data: bytes) -> int:
+        if path.parent.name == "voice_models":
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return write(path, data)
+
+    monkeypatch.setattr(local.Path, "write_bytes", refuse)
+    finding = service.findings()["folder_read_only"]
+    assert finding["subjects"] == ["voice_models"]
+    assert "chmod 755" in finding["fix"]
+    assert "folder_read_only" in {each["code"] for each in service.fix()["left"]}
+
+
+@pytest.mark.parametrize("name", ["logs", "data"])
+def test_a_read_only_folder_of_the_services_own_is_named(
+    service: Service, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(machine.os, "access", lambda path, _mode: Path(path).name != name)
+    assert service.findings()["folder_read_only"]["subjects"] == [name]
+
+
+def test_a_disk_that_is_nearly_full_is_named(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = machine.shutil.disk_usage("/")._replace(free=2**30)
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: usage)
+    assert "disk_nearly_full" in service.findings()
+
+
+def test_a_full_disk_is_named_too(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = machine.shutil.disk_usage("/")._replace(free=0)
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: usage)
+    assert "disk_nearly_full" in service.findings()
+
+
+# --- the whole ----------------------------------------------------------------------------------------
+
+
+def test_dry_run_changes_nothing(any_service: Service) -> None:
+    service = any_service
+    take = service.generate(service.script())["take"]["id"]
+    service.container.store.delete("takes", service.files("takes")[0])
+    said = service.fix(dry_run=True)
+    assert said["dry_run"] is True
+    assert [(each["code"], each["done"], each["subjects"]) for each in said["fixed"]] == [
+        ("take_file_missing", False, [take])
+    ]
+    assert service.row(Take, take).missing_at is None
+    assert service.fix()["dry_run"] is False
+    assert service.row(Take, take).missing_at
+
+
+def test_nothing_to_fix_is_an_answer_too(service: Service) -> None:
+    said = service.fix()
+    assert said["fixed"] == []
+    assert {each["code"] for each in said["left"]} == HERE
+
+
+def test_a_viewer_sees_and_a_producer_repairs(service: Service) -> None:
+    assert service.get(PATH, role="viewer").status_code == 200
+    assert service.post("/voice-actors/debug/fix-issues", role="viewer").status_code == 403
+
+
+def test_findings_name_a_hundred_and_count_all(service: Service) -> None:
+    store = service.container.store
+    for number in range(120):
+        store.put("takes", f"stray/{number}.wav", io.BytesIO(b"x"))
+    stray = service.findings()["stray_file"]
+    assert (len(stray["subjects"]), "120" in stray["what"]) == (100, True)
+
+
+def test_no_secret_is_in_it(service: Service) -> None:
+    service.generate(service.script(text="비밀 이벤트 안내입니다."))
+    text = service.get(PATH).text
+    assert "비밀" not in text
+    assert service.token("producer") not in text
+    key = service.container.settings.state_dir / "signing.key"
+    assert not key.exists() or key.read_text() not in text
+    assert json.loads(text)["milliseconds"] >= 0
+
+
+def test_nothing_lost_shows_as_training(any_service: Service) -> None:
+    service = any_service
+    model = service.model(ready=False)
+    run = service.post(f"/voice-actors/models/{model}/train").json()["training_run_id"]
+    service.hands.do(run)  # fails: there are no samples
+    assert service.row(VoiceModel, model).training_run_id is None
+    assert found(service) == set()

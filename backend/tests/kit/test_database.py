@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from app.kit.database import Database, UtcDateTime, journal_mode, wal_is_safe
+from app.models import Sample, VoiceActor
+
+
+@pytest.mark.parametrize(
+    ("version", "safe"),
+    [
+        ((3, 51, 3), True),
+        ((3, 52, 0), True),
+        ((3, 51, 2), False),
+        ((3, 50, 7), True),
+        ((3, 50, 6), False),
+        ((3, 44, 6), True),
+        ((3, 44, 5), False),
+        ((3, 45, 9), False),
+        ((3, 40, 1), False),
+        ((4, 0, 0), True),
+    ],
+)
+def test_wal_is_used_only_where_its_reset_is_mended(version: tuple[int, int, int], safe: bool) -> None:
+    assert wal_is_safe(version) is safe
+
+
+def test_sqlite_is_set_up_to_survive_a_power_cut(sqlite_url: str) -> None:
+    database = Database(sqlite_url)
+    with database.reading() as session:
+        found = {name: session.scalar(sa.text(f"PRAGMA {name}")) for name in ("synchronous", "foreign_keys")}
+        mode = session.scalar(sa.text("PRAGMA journal_mode"))
+    database.close()
+    assert found == {"synchronous": 2, "foreign_keys": 1}
+    assert mode in (journal_mode().lower(), "persist")
+
+
+def test_a_session_commits_at_its_end_or_not_at_all(database: Database) -> None:
+    with database.session() as session:
+        session.add(actor("kept"))
+    with pytest.raises(RuntimeError), database.session() as session:
+        session.add(actor("dropped"))
+        session.flush()
+        raise RuntimeError
+    with database.reading() as session:
+        assert list(session.scalars(sa.select(VoiceActor.name))) == ["kept"]
+
+
+def actor(name: str) -> VoiceActor:
+    return VoiceActor(name=name, gender="female", age_range="", description="")
+
+
+def test_a_row_that_refers_to_nothing_is_refused(database: Database) -> None:
+    with pytest.raises(IntegrityError), database.session() as session:
+        session.add(
+            Sample(
+                voice_actor_id="nobody", file_name="",
+                text_content="", sha256="", bytes=0, format="", seconds=0,
+                sample_rate=0, channels=1, original_key="", wav_key="", wav_sha256="", wav_bytes=0,
+            )
+        )  # fmt: skip
+
+
+def test_moments_are_utc_and_sort_alike_everywhere(database: Database) -> None:
+    start = datetime(2026, 1, 1, 0, 30, tzinfo=UTC)
+    seoul = timezone(timedelta(hours=9))
+    moments = [start, (start + timedelta(microseconds=1)).astimezone(seoul), start + timedelta(days=1)]
+    with database.session() as session:
+        for number, moment in enumerate(moments):
+            session.add(
+                VoiceActor(name=str(number), gender="", age_range="", description="", created_at=moment)
+            )
+    with database.reading() as session:
+        rows = session.execute(
+            sa.select(VoiceActor.name, VoiceActor.created_at).order_by(VoiceActor.created_at)
+        ).all()
+    assert [row.name for row in rows] == ["0", "1", "2"]
+    assert [row.created_at for row in rows] == moments
+    assert all(row.created_at.utcoffset() == timedelta(0) for row in rows)
+
+
+def test_a_moment_needs_an_offset() -> None:
+    with pytest.raises(ValueError, match="offset"):
+        UtcDateTime().process_bind_param(datetime(2026, 1, 1), sa.create_engine("sqlite://").dialect)
