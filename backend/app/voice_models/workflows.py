@@ -121,20 +121,18 @@ def _publish(
 ) -> str:  # fmt: skip
     # A key of this attempt's own: a crash before the commit leaves files that no row knows, to be swept.
     state_key = f"{model.id}/{new_id()}"
-    with steps.step("publish", key=state_key):
+    with steps.step("store_voice", key=state_key):
         put_state(container.store, state_key, state)
-        with ctx.publishing() as session:
-            fresh = session.get(VoiceModel, model.id)
-            run = session.get(TrainingRun, run_id)
-            if fresh is None or run is None or fresh.training_run_id != run_id or run.outcome is not None:
-                return state_key  # reset or deleted meanwhile: what was made is swept
-            fresh.state_key, fresh.engine = state_key, container.engine.name
-            fresh.quality_score, fresh.report = quality.score, report
-            fresh.version += 1
-            fresh.trained_at, fresh.training_run_id, fresh.failure = now(), None, None
-    with container.database.session() as session:
-        if run := session.get(TrainingRun, run_id):
-            run.outcome, run.ended_at = "ready", now()
+    with ctx.publishing() as session:
+        fresh = session.get(VoiceModel, model.id)
+        run = session.get(TrainingRun, run_id)
+        if fresh is None or run is None or fresh.training_run_id != run_id or run.outcome is not None:
+            return state_key  # reset or deleted meanwhile: what was made is swept
+        fresh.state_key, fresh.engine = state_key, container.engine.name
+        fresh.quality_score, fresh.report = quality.score, report
+        fresh.version += 1
+        fresh.trained_at, fresh.training_run_id, fresh.failure = now(), None, None
+        run.outcome, run.ended_at = "ready", now()
     return state_key
 
 
