@@ -201,7 +201,7 @@ def test_debug_train_answers_every_step(service: Service) -> None:
             "condition",
             "speak_test_lines",
             "measure_quality",
-            "publish",
+            "store_voice",
         )
     ]
     assert all(step["seconds"] >= 0 and step["used"] for step in shown["steps"][:4])
