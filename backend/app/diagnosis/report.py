@@ -29,7 +29,8 @@ def print_report(found: DiagnosisOut, repaired: FixOut | None = None) -> None:
     console.print(f"{MARKS['info']} XTTS v2 weights: {', '.join(each.weights['installed']) or 'none'}"
                   f" ({each.weights['license']})")  # fmt: skip
     console.print(f"{MARKS['info']} {each.voice_models['count']} voice models,"
-                  f" {each.samples['count']} samples, {each.takes['count']} takes; jobs: {each.jobs['queued']} queued,"
+                  f" {each.samples['count']} samples, {each.takes['count']} takes;"
+                  f" jobs: {each.jobs['queued']} queued,"
                   f" {each.jobs['running']} running, {each.jobs['workers']} workers")  # fmt: skip
     for repair in repaired.fixed if repaired else ():
         console.print(f"{good} repaired: {repair.what}")
