@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -140,13 +141,17 @@ def pairs(name: str) -> Prefixes:
 
 
 @cache
-def cue() -> re.Pattern[str]:
-    """A word that announces an identifier, with what may stand between it and the identifier."""
-    words = sorted((row[0] for row in rows("cues.tsv")), key=len, reverse=True)
-    return re.compile(
-        rf"(?:{'|'.join(map(re.escape, words))})"
-        r"(?:는|은|가|이|를|을|에|로|으로|의)?[ :=#*\[('\"]{0,4}(?:(?:끝|뒤|앞|마지막) ?)?$"
-    )
+def cues(name: str) -> frozenset[str]:
+    """One list of cues.toml."""
+    with (DATA / "cues.toml").open("rb") as file:
+        return frozenset(tomllib.load(file)[name])
+
+
+@cache
+def cue(name: str, before: str = "", after: str = "") -> re.Pattern[str]:
+    """A pattern for any word of a list, the longest first, between two more patterns."""
+    listed = "|".join(map(re.escape, sorted(cues(name), key=len, reverse=True)))
+    return re.compile(f"{before}(?:{listed}){after}")
 
 
 @cache
@@ -161,7 +166,7 @@ def words() -> tuple[Prefixes, dict[str, str]]:
 
 def load() -> None:
     """Load every list now rather than with the first text."""
-    for table in (counters, contexts, units, currencies, cue, words):
+    for table in (counters, contexts, units, currencies, words):
         table()
     for name in ("per.tsv", "letters.tsv", "symbols.tsv", "phrases.tsv"):
         pairs(name)

@@ -11,6 +11,7 @@ from app.text.rules import (
     latin,
     money,
     phones,
+    plain,
     quantities,
     symbols,
 )
@@ -23,7 +24,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         latin.phrase,
         identifiers.plate,
         identifiers.announced,
-        quantities.listed,
+        plain.listed,
         clock.moment,
         calendar.full_date,
         clock.time,
@@ -37,7 +38,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         quantities.duration,
         quantities.quantity,
         identifiers.grouped,
-        quantities.bare,
+        plain.bare,
     ),
     LATIN: (
         electronic.address,
@@ -57,8 +58,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
         symbols.phrase,
         calendar.short_year,
         money.coded_amount,
-        quantities.compared,
-        quantities.signed,
+        plain.compared,
+        plain.signed,
         symbols.mark,
     ),
 }

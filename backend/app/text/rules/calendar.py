@@ -5,23 +5,10 @@ from __future__ import annotations
 import re
 
 from app.text import numbers
+from app.text.rules.measures import MONTHS
 from app.text.scan import Cursor, Hit
+from app.text.tables import cue
 
-MONTHS = (
-    "",
-    "일월",
-    "이월",
-    "삼월",
-    "사월",
-    "오월",
-    "유월",
-    "칠월",
-    "팔월",
-    "구월",
-    "시월",
-    "십일월",
-    "십이월",
-)
 ISO = r"((?:19|20)[0-9]{2})-(0?[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01]|[1-9])(?![0-9])"
 _DAY = r"(3[01]|[12][0-9]|0?[1-9])"
 _MONTH = r"(1[0-2]|0?[1-9])"
@@ -42,15 +29,16 @@ _SHORT = re.compile(rf"{_MONTH} ?([/.월]) ?{_DAY}(?:일|\.(?![0-9]))?(?![0-9])"
 _DASHED = re.compile(r"(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])(?![0-9-])")
 _TIME_NEXT = re.compile(r" ?(?:오전|오후|낮|밤|저녁|새벽)? ?[0-9]{1,2}(?::[0-9]{2}|시)")
 _DAY_ONLY = re.compile(rf"{_DAY}일?(?![0-9])")
-_DATE_AFTER = re.compile(
-    r" ?(?:까지|부터|에(?![가-힣])|에는|일자|자(?![가-힣])|기준|오전|오후|이전|이후|기한|마감|출발|도착|접수|시행|예정|방문|발송|개최|개장|당일|시작|오픈|[0-9]{1,2}:[0-9]{2})"
-)
-_DATE_BEFORE = re.compile(
-    r"(?:일시|날짜|기한|예정일?|마감일?|기간|일자|접수|방문일?|결제일|발송일|납기|출고일|시행일|개장|휴무|오는|지난|일정|이번|다음|매년|D-day|신청|행사|[가-힣]일|운영)(?:은|는|이|가)?[ :]{0,2}$"
-)
+_BEGINS_WITH = r" ?(?:에(?![가-힣])|자(?![가-힣])|[0-9]{1,2}:[0-9]{2})| ?"
 _MONTH_SPAN = re.compile(r"([0-9]{1,2})월? ?[~-] ?([0-9]{1,2})월(?!드)")
 _DECADES = re.compile(r"((?:1[0-9]|20)?[0-9]0)(?:년대)? ?~ ?((?:1[0-9]|20)?[0-9]0)년대")
 _YEARS = re.compile(r"((?:19|20)[0-9]{2})년? ?[~-] ?((?:19|20)?[0-9]{2})(년도?|학년도)(?!대)")
+
+
+def _dated(cursor: Cursor) -> bool:
+    """Whether the words before say that a day comes."""
+    pattern = cue("date_before", "[가-힣]일(?:은|는|이|가)?[ :]{0,2}$|", "(?:은|는|이|가)?[ :]{0,2}$")
+    return pattern.search(cursor.before()) is not None
 
 
 def spoken_date(year: str | None, month: str, day: str | None) -> str | None:
@@ -158,8 +146,7 @@ def full_date(cursor: Cursor) -> Hit | None:
         return Hit(match.end(), f"{left} 년에서 {right} {match[3]}", "date", "years")
     match = cursor.match(_MONTHLY)
     if match and (
-        (int(match[1]) > 1990
-        and "-" not in match.group())
+        (int(match[1]) > 1990 and "-" not in match.group())
         or re.search(r"(?:월|일|기간|년월)[ :]*$", cursor.before(4))
     ):
         return Hit(
@@ -207,29 +194,27 @@ def month_and_day(cursor: Cursor) -> Hit | None:
         and not weekday
         and int(match[1]) < int(match[3]) < 10
         and int(later[1]) < int(later[3]) < 10
-        and not _DATE_BEFORE.search(cursor.before())
-        and not _DATE_AFTER.match(text, later.end())
+        and not _dated(cursor)
+        and not cue("date_after", _BEGINS_WITH).match(text, later.end())
     ):
         return None
     if match[2] == "/" and not certain:
         fraction = re.search(r"(?:의|중|가운데) ?$", cursor.before(6))
-        sure = _DATE_AFTER.match(text, end) or _DATE_BEFORE.search(cursor.before())
+        sure = cue("date_after", _BEGINS_WITH).match(text, end) or _dated(cursor)
         certain = not fraction and bool(
             sure
-            or ((int(match[3]) > 12 or int(match[1]) >= int(match[3]))
-            and not re.match(r"[가-힣a-zA-Z%]", text[end : end + 1]))
+            or (
+                (int(match[3]) > 12 or int(match[1]) >= int(match[3]))
+                and not re.match(r"[가-힣a-zA-Z%]", text[end : end + 1])
+            )
         )
         if sign and sign.group().strip() == "~" and _partial(text, sign.end()):
             certain = not fraction
     elif match[2] == "." and not certain:
-        certain = (
-            (bool(_DATE_BEFORE.search(cursor.before()))
-            and bool(_DATE_AFTER.match(text, end)))
-            or (
-                match.group().endswith(".")
-                and bool(re.compile(r"까지|부터|에(?![가-힣])| [가-힣]").match(text, end))
-                and not re.search(r"[은는이가을를] $", cursor.before(2))
-            )
+        certain = (bool(_dated(cursor)) and bool(cue("date_after", _BEGINS_WITH).match(text, end))) or (
+            match.group().endswith(".")
+            and bool(re.compile(r"까지|부터|에(?![가-힣])| [가-힣]").match(text, end))
+            and not re.search(r"[은는이가을를] $", cursor.before(2))
         )
     if not certain:
         return None

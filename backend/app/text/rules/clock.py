@@ -12,7 +12,9 @@ _TIME = r"([01]?[0-9]|2[0-4]):([0-5][0-9])(?::([0-5][0-9])(?:\.[0-9]+)?)?(?![0-9
 TIME = re.compile(_TIME + r"(?: ?([AaPp])\.?[Mm]\.?(?![A-Za-z]))?")
 _HALF = re.compile(r"(?P<half>오전|오후|낮|밤|새벽|아침|저녁|[AP]M)? ?")
 _DATE_NEXT = re.compile(r"(?:[0-9]{4}[-./년] ?)?[0-9]{1,2}[-./월] ?[0-9]{1,2}")
-_LATER_DATE = re.compile(r"~ ?(?:[0-9]{4}[-./년] ?)?[0-9]{1,2}[-./월] ?[0-9]{1,2}[.일]?(?: ?\([월화수목금토일]\))? ?$")
+_LATER_DATE = re.compile(
+    r"~ ?(?:[0-9]{4}[-./년] ?)?[0-9]{1,2}[-./월] ?[0-9]{1,2}[.일]?(?: ?\([월화수목금토일]\))? ?$"
+)
 ENGLISH_HALVES = {"AM": "오전", "PM": "오후", "am": "오전", "pm": "오후"}
 _ENGLISH_HALF = re.compile(r"([AaPp])\.?[Mm]\.? ?(?=[0-9]{1,2}(?::[0-9]{2}|시))")
 _SEP = re.compile(r" ?[~-] ?")
@@ -86,7 +88,9 @@ def time(cursor: Cursor) -> Hit | None:
             not text[sign.end() : sign.end() + 1].isdigit() or _DATE_NEXT.match(text, sign.end())
         ):
             return Hit(sign.end(), f"{spoken}부터 ", "time", "open range")
-    if (cursor.previous() == "~" or _LATER_DATE.search(cursor.before(28))) and not _ENDS.match(text, match.end()):
+    if (cursor.previous() == "~" or _LATER_DATE.search(cursor.before(28))) and not _ENDS.match(
+        text, match.end()
+    ):
         spoken += "까지"
     named = re.compile(r"분(?!간|당)").match(text, match.end())  # 20:15분
     return Hit(named.end() if named else match.end(), spoken, "time", "clock")

@@ -109,7 +109,9 @@ def fraction(cursor: Cursor) -> Hit | None:
             )
         ):
             return None
-    pressure = re.match(r" ?(?:mmHg|㎜Hg)", text[end : end + 5]) or re.search(r"혈압[가-힣 ]{0,6}$", cursor.before())
+    pressure = re.match(r" ?(?:mmHg|㎜Hg)", text[end : end + 5]) or re.search(
+        r"혈압[가-힣 ]{0,6}$", cursor.before()
+    )
     if pressure and int(match[2]) > int(match[4]):
         return Hit(match.start(4), f"{numbers.sino(match[2])}에 ", "number_expr", "blood pressure")
     if int(match[2]) > 31 and int(match[4]) > 31 and not match[1] and not match[3]:

@@ -6,7 +6,7 @@ import re
 
 from app.text import numbers
 from app.text.rules.amounts import amount
-from app.text.rules.quantities import measure
+from app.text.rules.measures import measure
 from app.text.scan import Cursor, Hit
 from app.text.tables import cue, pairs
 
@@ -46,10 +46,15 @@ def plate(cursor: Cursor) -> Hit | None:
     )
 
 
+def _announced() -> re.Pattern[str]:
+    between = r"(?:는|은|가|이|를|을|에|로|으로|의)?[ :=#*\[('\"]{0,4}(?:(?:끝|뒤|앞|마지막) ?)?$"
+    return cue("identifier", after=between)
+
+
 def announced(cursor: Cursor) -> Hit | None:
     """Digits after a cue word: 인증번호 123456, 끝 4자리 5678."""
     match = cursor.match(_ID)
-    if not match or not cue().search(cursor.before()):
+    if not match or not _announced().search(cursor.before()):
         return None
     text, written, end = cursor.text, match.group(), match.end()
     run = re.compile(r"[0-9]+").match(text, cursor.position)

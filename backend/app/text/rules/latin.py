@@ -93,8 +93,7 @@ def phrase(cursor: Cursor) -> Hit | None:
         if not (form[-1].isascii() and form[-1].isalnum() and _EDGE.match(text, end)) and not (
             form[-1].isdigit()
             and (
-                (text.startswith((".", ","), end)
-                and text[end + 1 : end + 2].isdigit())
+                (text.startswith((".", ","), end) and text[end + 1 : end + 2].isdigit())
                 or text.startswith(("%", "℃", "배", "km", "kg"), end)
             )
         ):

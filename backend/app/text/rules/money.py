@@ -6,7 +6,7 @@ import re
 
 from app.text import numbers
 from app.text.rules.amounts import Amount, amount
-from app.text.rules.quantities import rate
+from app.text.rules.measures import rate
 from app.text.scan import Cursor, Hit
 from app.text.tables import currencies
 
@@ -26,8 +26,7 @@ def coded_amount(cursor: Cursor) -> Hit | None:
         return None
     if code.isalpha() and (
         not text.startswith((" ", *"0123456789"), start + len(code))
-        or (cursor.previous().isalpha()
-        and cursor.previous().isascii())
+        or (cursor.previous().isalpha() and cursor.previous().isascii())
     ):
         return None
     gap = re.compile(r" ?(-?)").match(text, start + len(code))

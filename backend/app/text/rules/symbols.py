@@ -265,7 +265,9 @@ def _key(cursor: Cursor, char: str) -> Hit:
         return Hit(end, " 해시태그 ", "symbol", "hashtag")
     else:
         spoken = "샵"
-    if spoken == "별표" and re.compile(r"표(?:(?![가-힣])|(?=[를을는은가이로와](?![가-힣])))|자(?=[를을])").match(text, end):
+    if spoken == "별표" and re.compile(
+        r"표(?:(?![가-힣])|(?=[를을는은가이로와](?![가-힣])))|자(?=[를을])"
+    ).match(text, end):
         end += 1
     apart = hangul(text[end : end + 1]) and not re.match(
         r"(?:을|를|이|가|은|는|과|와|로|으로|나|이나|도|만|의|에)(?![가-힣])", text[end : end + 3]

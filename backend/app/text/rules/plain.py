@@ -1,0 +1,90 @@
+"""Numbers by themselves, with a sign, in a comparison or at the head of a list's item."""
+
+from __future__ import annotations
+
+import re
+
+from app.text import numbers
+from app.text.rules.amounts import amount
+from app.text.rules.quantities import quantity
+from app.text.scan import Cursor, Hit
+
+LONGEST = 17  # digits that are still a number rather than a name
+_RUN = re.compile(r"[0-9]+")
+_SIGNED = re.compile(r"[-+±] ?(?=[0-9])")
+_SIGNS = {"-": "마이너스", "+": "플러스", "±": "플러스마이너스"}
+_COLD = re.compile(r"-([0-9]{1,2}(?:\.[0-9])?) ?(?:℃|°C|°(?!F)|도(?![가-힣]|동))")
+_VERSION = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,4}){2,5}(?!\.?[0-9])")
+_COMPARED = re.compile(r"([≥≦≤≧<>]=?) ?(?=[0-9])")
+_COMPARISONS = {
+    "≥": "이상",
+    "≧": "이상",
+    ">=": "이상",
+    "≤": "이하",
+    "≦": "이하",
+    "<=": "이하",
+    "<": "미만",
+    ">": "초과",
+}
+_LISTED = re.compile(r"([1-9][0-9]?)(?:\)|\.(?= [가-힣]))")
+_NOUN = re.compile(r"[가-힣]{2}")
+
+
+def signed(cursor: Cursor) -> Hit | None:
+    """A sign before a number: -5,000원, +10GB, -3℃."""
+    match = cursor.match(_SIGNED)
+    if not match:
+        return None
+    sign = match.group()[0]
+    if sign == "-" and (cursor.previous() not in " \n(:=×÷[/~," or match.group() != "-"):
+        return None  # a hyphen, or the dash of a list
+    if sign == "-" and cursor.match(_COLD):
+        said = "영하" in cursor.before(6)
+        return Hit(match.end(), "" if said else "영하 ", "number_expr", "below zero")
+    return Hit(match.end(), f"{_SIGNS[sign]} ", "number_expr", "sign")
+
+
+def compared(cursor: Cursor) -> Hit | None:
+    """≥ 65세 → 육십오 세 이상."""
+    match = cursor.match(_COMPARED)
+    if not match or match[1] not in _COMPARISONS:
+        return None
+    inner = Cursor(cursor.text, match.end())
+    hit = quantity(inner) or bare(inner)
+    if not hit:
+        return None
+    return hit._replace(spoken=f"{hit.spoken} {_COMPARISONS[match[1]]}", rule="comparison")
+
+
+def listed(cursor: Cursor) -> Hit | None:
+    """The number of an item in a list that runs on in one line: 1) 신청서 2) 신분증."""
+    match = cursor.match(_LISTED)
+    if not match or cursor.previous() not in " \n" or (match.group()[-1] == "." and int(match[1]) > 20):
+        return None
+    before = cursor.before()
+    if match.group()[-1] == ")" and before.rfind("(") > before.rfind(")"):
+        return None
+    lead = "" if cursor.last_spoken() in ("", ".", ",", "?", "!", "\n") else ", "
+    return Hit(match.end(), f"{lead}{numbers.sino(match[1])},", "number", "list", joins=bool(lead))
+
+
+def bare(cursor: Cursor) -> Hit | None:
+    """A number by itself, or a version; what is too long or begins with 0 goes digit by digit."""
+    text, start = cursor.text, cursor.position
+    run, found = _RUN.match(text, start), amount(text, start)
+    if not run or not found:
+        return None
+    written = run.group()
+    masked = cursor.previous() == "*" and len(written) > 1  # the open end of a masked number
+    zero = len(written) > 1 and written[0] == "0" and not text.startswith(".", run.end())
+    if masked or zero or len(written) > LONGEST:
+        return Hit(run.end(), numbers.grouped(written), "number", "digits")
+    if written == "19" and cursor.before().endswith("코로나"):
+        return Hit(run.end(), " 일구", "number", "covid")
+    version = _VERSION.match(text, start)
+    if version:
+        spoken = " 점 ".join(map(numbers.sino, version.group().split(".")))
+        return Hit(version.end(), spoken, "number", "version")
+    tight = cursor.previous() == "제"
+    gap = " " if tight and _NOUN.match(text, found.end) else ""
+    return Hit(found.end, found.spoken + gap, "number", "number", (numbers.digits(written),), tight=tight)
