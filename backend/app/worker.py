@@ -26,7 +26,7 @@ MEASURING = 2  # samples measured side by side
 
 
 class Upkeep(threading.Thread):
-    """Now and then: ends what lost its job, sweeps files that no row knows, drops old takes, turns logs over."""
+    """Now and then: ends what lost its job, sweeps strays, drops old takes, turns logs over."""
 
     def __init__(self, container: Container) -> None:
         super().__init__(name="upkeep", daemon=True)

@@ -49,7 +49,10 @@ def take_stock(container: Container, session: Session) -> Inventory:
             missing_samples.append(sample_id)
         elif [file.bytes for file in there if file] != [size, wav_size]:
             altered_samples.append(sample_id)
-    missing, marked, returned, altered = [], [], [], []
+    missing: list[str] = []
+    marked: list[str] = []
+    returned: list[str] = []
+    altered: list[str] = []
     for take_id, key, size, missing_at in session.execute(
         select(Take.id, Take.audio_key, Take.bytes, Take.missing_at)
     ):
@@ -62,10 +65,10 @@ def take_stock(container: Container, session: Session) -> Inventory:
         elif missing_at:
             returned.append(take_id)
     missing_states = []
-    for model_id, key in session.execute(
+    for model_id, state_key in session.execute(
         select(VoiceModel.id, VoiceModel.state_key).where(VoiceModel.state_key.is_not(None))
     ):
-        names = {f"{key}/{name}" for name in STATE_FILES}
+        names = {f"{state_key}/{name}" for name in STATE_FILES}
         known["models"] |= names
         if not names <= files["models"].keys():
             missing_states.append(model_id)

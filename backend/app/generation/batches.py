@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import datetime
+from typing import TypeVar
 
 import structlog
 from sqlalchemy import select, update
@@ -11,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.deps import Container
 from app.generation import service
-from app.generation.errors import BatchNotFound
+from app.generation.errors import BatchNotFound, VoiceNotReady
 from app.generation.schemas import BatchIn, BatchItem, BatchOut, BatchStarted, FailureCount, FailureOut
 from app.kit.clock import now
 from app.kit.ids import is_id, new_id
@@ -20,6 +21,7 @@ from app.models import Batch, Generation, Script, Take, VoiceModel
 from app.text import Reading
 
 log = structlog.get_logger()
+Row = TypeVar("Row", Script, VoiceModel, Take)
 CHUNK = 500  # rows a query: every database has its limit on parameters
 NAMED_SCRIPTS = 100
 
@@ -32,7 +34,7 @@ def start(container: Container, session: Session, body: BatchIn) -> BatchStarted
     takes = _by_id(session, Take, [each.current_take_id for each in scripts.values() if each.current_take_id])
     not_ready = {id for id, model in models.items() if model.state_key is None}
     if not_ready:
-        raise service.VoiceNotReady(
+        raise VoiceNotReady(
             "Train these voice models first: " + ", ".join(sorted(not_ready)[:10]),
             voice_model_ids=sorted(not_ready),
         )
@@ -62,11 +64,11 @@ def start(container: Container, session: Session, body: BatchIn) -> BatchStarted
     return BatchStarted(batch_id=batch.id, scripts=items, **counts)
 
 
-def _by_id(session: Session, table: type, ids: list[str]) -> dict[str, object]:  # type: ignore[type-arg]
+def _by_id(session: Session, table: type[Row], ids: list[str]) -> dict[str, Row]:
     unique = list(dict.fromkeys(ids))
-    rows: dict[str, object] = {}
+    rows: dict[str, Row] = {}
     for start in range(0, len(unique), CHUNK):
-        query = select(table).where(table.id.in_(unique[start : start + CHUNK]))  # type: ignore[attr-defined]
+        query = select(table).where(table.id.in_(unique[start : start + CHUNK]))
         rows |= {row.id: row for row in session.scalars(query)}
     return rows
 

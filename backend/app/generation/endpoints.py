@@ -72,7 +72,7 @@ def get_batch(batch_id: str, _: Viewer, session: Reading, container: Parts) -> B
 @router.get(
     "/batches/{batch_id}/events",
     response_class=Response,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}} | documented(404),
+    responses=documented(404) | {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
 async def watch_batch(batch_id: str, _: Viewer, container: Parts) -> Response:
     """Server-sent events: `progress` whenever a count changes, and `end` once all is over."""
@@ -115,7 +115,7 @@ def get_generation(generation_id: str, _: Viewer, session: Reading, container: P
 @router.get(
     "/tts-generations/{generation_id}/audio",
     response_class=Response,
-    responses={200: {"content": AUDIO}, 206: {"content": AUDIO}, 304: {}} | documented(404, 416),
+    responses=documented(404, 416) | {200: {"content": AUDIO}, 206: {"content": AUDIO}, 304: {}},
 )
 def get_generation_audio(
     generation_id: str,

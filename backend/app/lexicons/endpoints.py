@@ -104,7 +104,7 @@ def list_versions(
 @router.get(
     "/lexicons/{lexicon_id}/export",
     response_class=Response,
-    responses={200: {"content": FILES}} | documented(404),
+    responses=documented(404) | {200: {"content": FILES}},
 )
 def export_lexicon(
     lexicon_id: str, _: Viewer, session: Reading, container: Parts, format: FileFormat = "csv"

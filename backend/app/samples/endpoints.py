@@ -23,8 +23,8 @@ AUDIO = {"audio/wav": {"schema": {"type": "string", "format": "binary"}}}
 @router.post(
     "",
     status_code=201,
-    responses={200: {"model": SampleOut, "description": "these bytes are known already"}}
-    | documented(404, 413, 507),
+    responses=documented(404, 413, 507)
+    | {200: {"model": SampleOut, "description": "these bytes are known already"}},
 )
 def upload_sample(
     actor_id: str,
@@ -58,10 +58,15 @@ def get_sample(actor_id: str, sample_id: str, _: Viewer, session: Reading) -> Sa
 @router.get(
     "/{sample_id}/audio",
     response_class=Response,
-    responses={200: {"content": AUDIO}, 206: {"content": AUDIO}, 304: {}} | documented(404, 416),
+    responses=documented(404, 416) | {200: {"content": AUDIO}, 206: {"content": AUDIO}, 304: {}},
 )
 def get_sample_audio(
-    actor_id: str, sample_id: str, _: Viewer, session: Reading, container: Parts, request: Request,
+    actor_id: str,
+    sample_id: str,
+    _: Viewer,
+    session: Reading,
+    container: Parts,
+    request: Request,
     original: bool = False,
 ) -> Response:
     """The checked mono WAV, or with `?original=true` the file as it was uploaded."""

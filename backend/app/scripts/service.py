@@ -30,7 +30,7 @@ def get(session: Session, script_id: str) -> Script:
     return script
 
 
-def found(search: str, voice_model_id: str) -> Select[tuple[Script]]:
+def found(search: str, voice_model_id: str) -> Select[Any]:
     query = select(Script)
     if voice_model_id:
         query = query.where(Script.voice_model_id == voice_model_id)

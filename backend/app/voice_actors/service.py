@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import structlog
 from sqlalchemy import Select, delete, or_, select
 from sqlalchemy.orm import Session
@@ -21,7 +23,7 @@ def get(session: Session, actor_id: str) -> VoiceActor:
     return actor
 
 
-def found(search: str) -> Select[tuple[VoiceActor]]:
+def found(search: str) -> Select[Any]:
     """Actors whose name or description contains `search`."""
     query = select(VoiceActor)
     if search:

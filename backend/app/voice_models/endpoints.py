@@ -86,11 +86,11 @@ def train(model_id: str, once: Once, session: Writing, container: Parts) -> Trai
 
 @router.post(
     "/{model_id}/debug-train",
-    responses={202: {"model": DebugTrainOut, "description": "not ended within the time that a caller waits"}}
-    | documented(404),
+    responses=documented(404)
+    | {202: {"model": DebugTrainOut, "description": "not ended within the time that a caller waits"}},
 )
 def debug_train(model_id: str, _: Producer, container: Parts, response: Response) -> DebugTrainOut:
-    """Train while the caller waits; every step with its duration, figures, and what to do where one failed."""
+    """Train while the caller waits; every step with its duration, its figures, and what to do if it failed."""
     started = time.monotonic()
     with container.database.session() as session:
         run_id = service.train(container, session, model_id, interactive=True).id

@@ -6,7 +6,10 @@ class VoiceModelNotFound(NotFound):
 
 
 class VoiceModelInUse(Conflict):
-    code, title = "voice_model_in_use", "Scripts speak with this model; delete them or give them another voice"
+    code, title = (
+        "voice_model_in_use",
+        "Scripts speak with this model: give them another voice",
+    )
 
 
 class NoGoodState(Conflict):

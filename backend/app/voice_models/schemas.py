@@ -16,7 +16,8 @@ class VoiceModelIn(Body):
         protected_namespaces=(),
         json_schema_extra={
             "example": {
-                "voice_actor_id": "01990000-0000-7000-8000-000000000000", "model_name": "테스트 모델 v1.0",
+                "voice_actor_id": "01990000-0000-7000-8000-000000000000",
+                "model_name": "테스트 모델 v1.0",
             }
         },
     )

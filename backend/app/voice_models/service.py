@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 import structlog
 from sqlalchemy import Select, func, select
@@ -33,7 +33,7 @@ def get(session: Session, model_id: str) -> VoiceModel:
     return model
 
 
-def found(voice_actor_id: str) -> Select[tuple[VoiceModel]]:
+def found(voice_actor_id: str) -> Select[Any]:
     query = select(VoiceModel)
     return query.where(VoiceModel.voice_actor_id == voice_actor_id) if voice_actor_id else query
 
@@ -129,7 +129,9 @@ def remove(container: Container, session: Session, model_id: str) -> list[str]:
     model = get(session, model_id)
     used = session.scalar(select(func.count()).where(Script.voice_model_id == model_id)) or 0
     if used:
-        raise VoiceModelInUse(f"{used} scripts speak with this model; delete them or give them another voice.")
+        raise VoiceModelInUse(
+            f"{used} scripts speak with this model; delete them or give them another voice."
+        )
     if model.training_run_id:
         stop_run(container, session, model.training_run_id, "stopped")
     keys = [f"{model.state_key}/{name}" for name in STATE_FILES] if model.state_key else []
