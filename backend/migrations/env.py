@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-import app.jobs.tables  # noqa: F401  known to the metadata
+import app.jobs.tables
 import app.models  # noqa: F401
 from app.config import load_settings
 from app.kit.database import Base, UtcDateTime, make_engine

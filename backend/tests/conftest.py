@@ -17,6 +17,7 @@ from app.config import Settings
 from app.kit.database import Database
 from tests.databases import POSTGRESQL, SQLITE, Databases, PostgresServer, kinds
 
+
 def _on_path(program: str) -> bool:
     return shutil.which(program) is not None
 
