@@ -325,7 +325,7 @@ def test_no_secret_and_no_transcript_reaches_the_log(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from app.audio import decode
-    from app.generation import workflows
+    from app.generation import speaking
     from tests.service import decode_here
 
     monkeypatch.setattr(decode, "_run_child", decode_here)
@@ -345,7 +345,7 @@ def test_no_secret_and_no_transcript_reaches_the_log(
         token = service.post("/tokens", role="admin", json={"name": "studio"}).json()["token"]
         service.client.get(f"{API}/voice-actors", headers={"Authorization": "Bearer mks_wrong-one"})
         service.client.get(f"{API}/voice-actors", params={"search": secret})
-        monkeypatch.setattr(workflows, "measure_take", lambda *_, **__: 1 / 0)
+        monkeypatch.setattr(speaking, "measure_take", lambda *_, **__: 1 / 0)
         generation = service.post(f"/voice-actors/tts-scripts/{script}/generate").json()["generation_id"]
         service.hands.do(generation)
         service.hands.do_all()

@@ -7,7 +7,7 @@ import wave
 
 import pytest
 
-from app.generation import workflows
+from app.generation import speaking, workflows
 from app.jobs import JobLost, registry
 from app.models import Script, Take, VoiceModel
 from app.speech.interface import RunawayGeneration, SpeechError
@@ -204,7 +204,7 @@ def test_what_another_try_may_mend_is_tried_again(
 
 def test_a_fault_ends_as_a_failure(any_service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     service = any_service
-    monkeypatch.setattr(workflows, "measure_take", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(speaking, "measure_take", lambda *_, **__: 1 / 0)
     generation = ask(service, service.script())
     service.hands.do(generation)
     assert failed(service, generation) == "internal_error"
@@ -249,7 +249,7 @@ def test_a_generation_repeated_after_a_crash_makes_one_take(
         raise Killed
 
     with monkeypatch.context() as kill:
-        kill.setattr(workflows, "Take", killed)
+        kill.setattr(speaking, "Take", killed)
         with pytest.raises(Killed):
             service.hands.do(generation)
     assert service.count(Take) == 0

@@ -1,0 +1,191 @@
+"""One script from its text to its take: the steps that a durable job and a live request share."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import structlog
+from sqlalchemy.orm import Session
+
+from app.audio.formats import encode
+from app.audio.loudness import set_loudness
+from app.audio.measure import TakeReport, measure_take
+from app.audio.shape import join, trim
+from app.deps import Container
+from app.generation.errors import VoiceNotReady
+from app.generation.fingerprint import fingerprint
+from app.kit.clock import now
+from app.kit.errors import AppError
+from app.kit.ids import new_id
+from app.lexicons.service import Readings
+from app.models import Generation, Script, Take, VoiceModel
+from app.speech.interface import Audio, SpeechError, Utterance, VoiceState
+from app.storage.interface import StorageError, StoreFull
+from app.text import Part, Reading, UnclearText, split
+
+log = structlog.get_logger()
+BUCKET = "takes"
+EDGE_SECONDS = 0.1  # silence at both ends of a take
+JOINT_SECONDS = 0.02  # what a part keeps of its own silence at a joint
+# Another try on a fault of the engine or the store; what a text or a voice lacks, it lacks again.
+TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a generation comes down to: its parts, read and parted, and the voice to say them in."""
+
+    generation: Generation
+    model: VoiceModel
+    reading: Reading
+    parts: tuple[Part, ...]
+    voice: VoiceState
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The audio of a take, (samples,) at `rate` Hz and at the set loudness, with its measurements."""
+
+    audio: Audio
+    rate: int
+    report: TakeReport
+
+
+def prepare(container: Container, generation: Generation, model: VoiceModel | None, read: Readings) -> Work:
+    """Read and part the text. Raises VoiceNotReady, UnclearText, BadMarkup, SpeechError or StorageError."""
+    if model is None or model.state_key is None:
+        raise VoiceNotReady
+    language = generation.settings["language"]
+    reading = read.read(generation.text, language=language, script_id=generation.script_id)
+    if not container.settings.best_effort:
+        reading.require_clear()
+    parts = split(reading)
+    if not parts:
+        raise SpeechError("There is nothing to say in this text.", "Write some words.")
+    return Work(generation, model, reading, parts, container.states.get(model.state_key))
+
+
+def utterances(work: Work, attempt: str, *, stream: bool = False) -> list[Utterance]:
+    """One for each part, in order; `attempt` tells the tries of a generation apart."""
+    generation, settings = work.generation, work.generation.settings
+    return [
+        Utterance(
+            id=f"{generation.id}.{attempt}.{number}",
+            text=part.text,
+            voice=work.voice,
+            language=settings["language"],
+            speed=min(2.0, max(0.5, settings["speed"] * part.rate)),
+            seed=seed_of(settings["seed"], number),
+            interactive=generation.interactive,
+            stream=stream,
+        )
+        for number, part in enumerate(work.parts)
+    ]
+
+
+def seed_of(seed: int, number: int) -> int:
+    """A seed for each part: the same script and seed give the same audio, and parts differ."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{number}".encode()).digest()[:4], "big") >> 1
+
+
+def finish(container: Container, work: Work, spoken: Sequence[Audio], rate: int) -> Finished:
+    """The parts' audio, each (samples,) at `rate` Hz, joined, brought to the set loudness, and measured."""
+    settings = container.settings
+    trimmed = [trim(audio, rate, lead=JOINT_SECONDS, tail=JOINT_SECONDS) for audio in spoken]
+    joined = np.asarray(join(trimmed, [part.pause for part in work.parts[:-1]], rate))
+    audio = trim(joined, rate, lead=EDGE_SECONDS, tail=EDGE_SECONDS)
+    audio = set_loudness(audio, rate, settings.take_loudness, settings.take_true_peak)
+    report = measure_take(
+        audio, rate, work.reading.text,
+        similarity=container.engine.similarity(audio, rate, work.voice),
+        simulated=container.engine.simulated,
+        speed=work.generation.settings["speed"], lufs=settings.take_loudness,
+    )  # fmt: skip
+    return Finished(audio, rate, report)
+
+
+def store(container: Container, work: Work, finished: Finished) -> Take:
+    """Write the take's file; its row, not yet in any session. Raises StorageError."""
+    generation, model = work.generation, work.model
+    # Of the reading that was spoken: a lexicon may have changed since the generation was asked for.
+    made_of = fingerprint(
+        generation.text,
+        generation.settings,
+        model,
+        work.reading,
+        container.engine.name,
+        container.settings,
+    )
+    # A key of this attempt's own: after a crash there is the old state or the new one, and at worst a
+    # file that no row knows, which is swept. It is not deleted when the commit fails: a commit whose
+    # answer was lost may have happened.
+    key = f"{generation.script_id}/{generation.id}-{new_id()}.wav"
+    seed, seconds = generation.settings["seed"], len(finished.audio) / finished.rate
+    data = encode(finished.audio, finished.rate, "wav", seed=seed)
+    try:
+        stored = container.store.put(BUCKET, key, io.BytesIO(data), seconds=seconds)
+    except StoreFull:
+        log.error("tts.storage_full", generation=generation.id)
+        raise
+    return Take(
+        id=new_id(), generation_id=generation.id, script_id=generation.script_id, voice_model_id=model.id,
+        model_version=model.version, engine=container.engine.name,
+        simulated=container.engine.simulated, fingerprint=made_of,
+        text=generation.text, reading=reading_document(work.reading),
+        seed=seed, audio_key=key, sha256=stored.sha256, bytes=stored.bytes,
+        seconds=seconds, sample_rate=finished.rate, quality_score=finished.report.quality_score,
+        report=asdict(finished.report),
+    )  # fmt: skip
+
+
+def publish(session: Session, generation: Generation, script: Script, take: Take) -> None:
+    """Make a take its generation's end and, unless a newer one is there, its script's current one.
+
+    All three belong to the session, or come to it here.
+    """
+    session.add(take)
+    generation.outcome, generation.take_id, generation.ended_at = "done", take.id, now()
+    current = session.get(Take, script.current_take_id) if script.current_take_id else None
+    # An older generation that ends late does not take the place of a newer one's take.
+    if current is None or current.generation_id < generation.id:
+        script.current_take_id = take.id
+        if script.stale_at and script.stale_at <= generation.created_at:
+            script.stale_at = None
+
+
+def failure_of(error: UnclearText | SpeechError | StorageError | AppError) -> dict[str, Any]:
+    """What a generation keeps of why it failed: code, message, what to do, and unclear characters."""
+    match error:
+        case UnclearText():
+            return {
+                "code": "unclear_text",
+                "message": str(error),
+                "fix": "Write these characters as they are spoken, or add a lexicon entry.",
+                "unclear": [asdict(each) for each in error.unclear],
+            }
+        case AppError():
+            return {"code": error.code, "message": error.detail, "fix": error.title}
+    return {"code": error.code, "message": str(error), "fix": error.fix}
+
+
+FAILURES = (UnclearText, SpeechError, StorageError, AppError)
+
+
+def reading_document(reading: Reading) -> dict[str, Any]:
+    """What a take keeps of how its text was read."""
+    return {
+        "text": reading.text,
+        "trace": [
+            {
+                "start": span.start, "end": span.end, "written": span.written, "spoken": span.spoken,
+                "kind": span.kind, "rule": span.rule, "alternatives": list(span.alternatives),
+                "confidence": span.confidence,
+            }
+            for span in reading.trace
+        ],
+    }  # fmt: skip
