@@ -9,9 +9,10 @@ from app.kit.problems import documented
 from app.lexicons.endpoints import router as lexicons
 from app.samples.endpoints import router as samples
 from app.scripts.endpoints import router as scripts
+from app.sheets.endpoints import router as sheets
 from app.voice_actors.endpoints import router as voice_actors
 from app.voice_models.endpoints import router as voice_models
 
 router = APIRouter(prefix="/api/v1", responses=documented(400, 401, 403, 409, 413, 422, 503, 507))
-for domain in (auth, lexicons, diagnosis, voice_models, generation, scripts, samples, voice_actors):
+for domain in (auth, lexicons, diagnosis, sheets, voice_models, generation, scripts, samples, voice_actors):
     router.include_router(domain)

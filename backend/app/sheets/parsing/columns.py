@@ -22,7 +22,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
         "content", "message",
     ),
     "voice": (
-        "성우", "음성", "목소리", "음성모델", "보이스", "화자", "voice", "voicemodel", "voiceactor", "speaker",
+        "성우", "음성", "목소리", "음성모델", "보이스", "화자",
+        "voice", "voicemodel", "voiceactor", "speaker",
     ),
     "speed": ("속도", "말속도", "배속", "빠르기", "speed", "rate", "tempo"),
     "pause": ("쉼", "휴지", "쉬기", "뒤쉼", "무음", "묵음", "포즈", "pause", "silence"),
@@ -30,7 +31,9 @@ FIELDS: dict[str, tuple[str, ...]] = {
         "파일명", "파일이름", "음원파일명", "음원명", "파일", "filename", "audiofile", "wavfile", "file",
     ),
     "path": ("경로", "폴더", "디렉터리", "디렉토리", "저장경로", "path", "folder", "directory", "dir"),
-    "note": ("비고", "메모", "참고", "설명", "note", "notes", "comment", "comments", "memo", "remark", "remarks"),
+    "note": (
+        "비고", "메모", "참고", "설명", "note", "notes", "comment", "comments", "memo", "remark", "remarks",
+    ),
 }  # fmt: skip
 IGNORE = "ignore"
 VARIABLE = re.compile(r"\{([^{}\n]{1,50})\}")
@@ -104,7 +107,7 @@ def find_layout(table: Table, chosen: Mapping[str, str] | None = None) -> Layout
     if layout.place("code") is None and layout.place("file_name") is None:
         raise SheetError(
             "no_code_column",
-            "No column holds a code (멘트코드) or file name, by which a line is known when the sheet comes again. "
+            "No column holds a code (멘트코드) or file name, by which a line is known when it comes again. "
             + _what_was_seen(headings),
         )
     if not layout.rows:
@@ -135,8 +138,8 @@ def _refuse_second_heading(table: Table, place: int) -> None:
         if has_text_heading(filled) and count_known(filled) >= max(2, 0.6 * len(filled)):
             raise SheetError(
                 "two_headings",
-                f"Row {row.number} holds headings too, after those of row {table.rows[place].number}. Leave one "
-                "heading row.",
+                f"Row {row.number} holds headings too, after those of row {table.rows[place].number}. "
+                "Leave one heading row.",
             )
 
 
@@ -146,8 +149,8 @@ def _refuse_merged(table: Table, heading_row: int) -> None:
         more = f" and {len(touched) - 5} more" if len(touched) > 5 else ""
         raise SheetError(
             "merged_cells",
-            f"Cells are merged: {', '.join(touched[:5])}{more}. Unmerge them and fill every cell, so that each row "
-            "says all of itself.",
+            f"Cells are merged: {', '.join(touched[:5])}{more}. Unmerge them and fill every cell, so that "
+            "each row says all of itself.",
         )
 
 

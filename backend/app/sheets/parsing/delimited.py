@@ -39,11 +39,8 @@ def decode(data: bytes) -> tuple[str, str]:
     CP949 is what Korean Excel writes as "CSV"; it holds all of EUC-KR. Both are strict here, and a UTF-8
     text in Korean is practically never valid CP949 and the other way round.
     """
-    for mark, encoding in _MARKS:
-        if data.startswith(mark):
-            break
-    else:
-        encoding = _without_mark(data)
+    marked = [name for mark, name in _MARKS if data.startswith(mark)]
+    encoding = marked[0] if marked else _without_mark(data)
     if encoding:
         try:
             return data.decode(encoding), encoding.removesuffix("-sig")

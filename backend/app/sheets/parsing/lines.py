@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.sheets.parsing.columns import Layout
 from app.sheets.parsing.table import MAX_LINES, Problem, Row, SheetError, Table
-from app.sheets.parsing.variables import Values, Wrong, combinations, fill, value_records
+from app.sheets.parsing.variables import (
+    Values,
+    Wrong,
+    combinations,
+    fill,
+    spelled_out,
+    value_records,
+    with_columns_of,
+)
 
 MAX_CODE = 200
 MAX_NAME = 300
@@ -42,12 +50,18 @@ class Line:
         return self.code, self.variant
 
 
-def read_lines(table: Table, layout: Layout) -> tuple[list[Line], list[Problem]]:
-    """Every announcement of a sheet, and what is wrong with which row. Raises SheetError when too many."""
+def read_lines(table: Table, layout: Layout) -> tuple[list[Line], list[Problem], Layout]:
+    """Every announcement of a sheet, what is wrong with which row, and the columns with those of its values.
+
+    Raises SheetError when there are too many announcements.
+    """
     problems: list[Problem] = []
     lines: list[Line] = []
     seen: dict[tuple[str, str], int] = {}
-    records = value_records(table.values) if table.values else {}
+    records: dict[str, list[Values]] = {}
+    if table.values:
+        records = value_records(table.values)
+        layout = replace(layout, columns=with_columns_of(layout.columns, table.values))
     for row in layout.rows:
         for line in _row_lines(row, layout, records, problems):
             if line.key in seen:
@@ -61,11 +75,12 @@ def read_lines(table: Table, layout: Layout) -> tuple[list[Line], list[Problem]]
             if len(lines) > MAX_LINES:
                 raise SheetError(
                     "too_many_lines",
-                    f"With all values of its variables the sheet makes over {MAX_LINES:,} announcements. Divide it.",
+                    f"With all values of its variables the sheet makes over {MAX_LINES:,} announcements. "
+                    "Divide it.",
                 )
         if len(problems) >= MAX_PROBLEMS:
             break
-    return lines, problems
+    return lines, problems, layout
 
 
 def _row_lines(
@@ -124,7 +139,8 @@ def _row_lines(
     for values in sets:
         yield Line(
             row.number, code, variant_of(values), values, fill(text, values), cell("voice"), speed, pause,
-            fill(cell("file_name"), values), fill(cell("path"), values), cell("note"), cells,
+            fill(cell("file_name"), values), fill(cell("path"), values), cell("note"),
+            spelled_out(cells, layout, values) if code in records else cells,
         )  # fmt: skip
 
 

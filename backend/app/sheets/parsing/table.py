@@ -15,6 +15,9 @@ MAX_CELL_CHARS = 10_000
 # A spreadsheet takes such a cell for a formula, whoever wrote it. The full-width forms count in some of them.
 _ACTIVE = re.compile(r"'*[=+\-@\t\r＝＋－＠]")
 
+# Signs that neither XML nor a database can hold; none of them can be heard. NUL is refused, not dropped.
+_UNWRITABLE = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+
 
 class SheetError(ValueError):
     """This file cannot be read as a sheet: a stable code and a sentence that says what to do."""
@@ -59,8 +62,9 @@ class Table:
 
 
 def plain(cell: str) -> str:
-    """A cell as it was meant: line ends as one sign, and the mark taken off that `neutral` puts on."""
-    cell = cell.replace("\r\n", "\n")
+    """A cell as it was meant: line ends as one sign, nothing that cannot be written, and the mark taken off
+    that `neutral` puts on."""
+    cell = _UNWRITABLE.sub("", cell.replace("\r\n", "\n").replace("\r", "\n"))
     return cell[1:] if cell.startswith("'") and _ACTIVE.match(cell) else cell
 
 
@@ -77,7 +81,7 @@ def is_formula(raw: str) -> bool:
 def make_rows(
     cells: Iterable[tuple[int, list[str], frozenset[int]]], most: int = MAX_ROWS
 ) -> tuple[Row, ...]:
-    """Rows within the limits, empty ones left out, without the empty cells at their ends. Raises SheetError."""
+    """Rows within the limits, without empty ones and the empty cells at their ends. Raises SheetError."""
     rows: list[Row] = []
     for number, texts, formulas in cells:
         while texts and not texts[-1].strip() and len(texts) - 1 not in formulas:
@@ -87,7 +91,8 @@ def make_rows(
         if len(texts) > MAX_COLUMNS:
             raise SheetError(
                 "too_many_columns",
-                f"Row {number} has {len(texts)} columns; {MAX_COLUMNS} is the most. Delete those without use.",
+                f"Row {number} has {len(texts)} columns; {MAX_COLUMNS} is the most. "
+                "Delete those without use.",
             )
         longest = max(map(len, texts))
         if longest > MAX_CELL_CHARS:

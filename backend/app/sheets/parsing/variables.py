@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import product
 from math import prod
 
-from app.sheets.parsing.columns import VARIABLE, Layout, find_place, variable_of
+from app.sheets.parsing.columns import VARIABLE, Column, Layout, find_place, variable_of
 from app.sheets.parsing.table import MAX_LINES, SheetError, Table
 
 Values = dict[str, str]
@@ -27,6 +27,8 @@ def names_in(text: str) -> list[str]:
 
 def value_records(table: Table) -> dict[str, list[Values]]:
     """The second sheet: under each code, its combinations of values, a row each. Raises SheetError."""
+    if not table.rows:
+        raise SheetError("empty_sheet", "The sheet of values has no rows.")
     head, *rows = table.rows
     code = find_place(head.cells, "code")
     if code is None:
@@ -57,15 +59,13 @@ def combinations(
     if not names:
         return [{}]
     own = {
-        column.variable: [value for each in _SEPARATORS.split(cells[place]) if (value := each.strip())]
+        column.variable: _split(cells[place])
         for place, column in enumerate(layout.columns)
         if column.variable in names
     }
     sets: list[Values] = []
     for record in records.get(code, [{}]):
-        lists = [
-            [record[name]] if record.get(name) else list(dict.fromkeys(own.get(name, []))) for name in names
-        ]
+        lists = [_split(record.get(name, "")) or own.get(name, []) for name in names]
         for name, listed in zip(names, lists, strict=True):
             if not listed:
                 wrong(
@@ -81,3 +81,25 @@ def combinations(
             )
         sets += [dict(zip(names, choice, strict=True)) for choice in product(*lists)]
     return sets
+
+
+def _split(cell: str) -> list[str]:
+    """The values that a cell lists, each once."""
+    return list(dict.fromkeys(value for each in _SEPARATORS.split(cell) if (value := each.strip())))
+
+
+def with_columns_of(layout_columns: tuple[Column, ...], values: Table) -> tuple[Column, ...]:
+    """A sheet's columns, and those of its second sheet's variables that it lacks."""
+    head = values.rows[0].cells
+    code = find_place(head, "code")
+    there = {column.variable for column in layout_columns}
+    names = dict.fromkeys(variable_of(heading) for place, heading in enumerate(head) if place != code)
+    return layout_columns + tuple(Column(name, None, name) for name in names if name and name not in there)
+
+
+def spelled_out(cells: tuple[str, ...], layout: Layout, values: Values) -> tuple[str, ...]:
+    """A row's cells with one value in each variable's place, as it would stand without a second sheet."""
+    return tuple(
+        values.get(column.variable, cell) if column.variable else cell
+        for column, cell in zip(layout.columns, cells, strict=True)
+    )

@@ -95,8 +95,8 @@ def check_package(data: bytes) -> None:
         raise SheetError(
             "zip_bomb",
             f"Unpacked, this file is {unpacked >> 20:,} MB large; {MAX_UNPACKED >> 20} MB is the most, "
-            f"{MAX_PART >> 20} MB of one worksheet, and {MAX_RATIO} times the packed size. Delete pictures and "
-            "unused formatting, or save it as CSV.",
+            f"{MAX_PART >> 20} MB of one worksheet, and {MAX_RATIO} times the packed size. Delete "
+            "pictures and unused formatting, or save it as CSV.",
         )
     if "[Content_Types].xml" not in names or not any(name.startswith("xl/") for name in names):
         raise SheetError("not_a_sheet", "This zip file is not an XLSX file. Save the sheet as .xlsx or CSV.")
@@ -139,7 +139,8 @@ def _cells(sheet: Any) -> Iterator[tuple[int, list[str], frozenset[int]]]:
         if len(row) > MAX_WIDTH:
             raise SheetError(
                 "too_many_columns",
-                f"Row {number} reaches to column {len(row):,}. Delete the columns without use, with their format.",
+                f"Row {number} reaches to column {len(row):,}. "
+                "Delete the columns without use, with their format.",
             )
         texts: list[str] = []
         formulas = set()
