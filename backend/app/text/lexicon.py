@@ -109,7 +109,7 @@ class Lexicon:
     @classmethod
     def from_csv(cls, text: str) -> Lexicon:
         """Two columns, with or without the heading; a byte order mark is passed over."""
-        entries = []
+        entries: list[Entry] = []
         reader = csv.reader(io.StringIO(text.removeprefix("\ufeff")), strict=True)
         try:
             for row in reader:
@@ -155,7 +155,7 @@ class Lexicon:
             raise LexiconError(f"no well-formed XML: {error}") from error
         if root.tag != f"{{{PLS}}}lexicon":
             raise LexiconError("the root must be <lexicon> of PLS 1.0")
-        entries = []
+        entries: list[Entry] = []
         for number, lexeme in enumerate(root.findall(f"{{{PLS}}}lexeme"), 1):
             alias = lexeme.find(f"{{{PLS}}}alias")
             graphemes = [(item.text or "").strip() for item in lexeme.findall(f"{{{PLS}}}grapheme")]

@@ -14,9 +14,8 @@ from app.text.reading import Reading, Span, Unclear
 LOOK_BACK = 24  # characters before a number that may say what it is
 
 WEEKDAY_RANGE = r"(?<![가-힣])[월화수목금토일]\s?[~\-]\s?[월화수목금토일](?![가-힣])"
-INTERESTING = re.compile(
-    rf"[^가-힣ㄱ-ㅎ .,?!\n]|{WEEKDAY_RANGE}|{particles.BOTH.pattern}|[ㄱ-ㅎ]| {{2,}}|\.(?=[A-Za-z]{{3,4}}(?![A-Za-z0-9]))"
-)
+FILE_END = r"\.(?=[A-Za-z]{3,4}(?![A-Za-z0-9]))"
+INTERESTING = re.compile(rf"[^가-힣 .,?!\n]|{WEEKDAY_RANGE}|{particles.BOTH.pattern}| {{2,}}|{FILE_END}")
 DIGIT, LATIN, OTHER = "digit", "latin", "other"
 
 
@@ -135,6 +134,9 @@ def read(
     while cursor.position < len(folded):
         found = starts.search(folded, cursor.position)
         start = found.start() if found else len(folded)
+        if start > cursor.position and folded[cursor.position] == " " == cursor.last():
+            emit(cursor.position, Hit(cursor.position + 1, "", "pause", "spaces"), "")
+            cursor.position += 1
         if start > cursor.position:
             cursor.pending = " " if found and folded[start - 1] == " " else ""
             copy(cursor.position, start - len(cursor.pending))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from app.text.reading import Reading
@@ -49,7 +50,7 @@ def split(reading: Reading, longest: int = LONGEST) -> tuple[Part, ...]:
     edges = sorted({0, len(text), *asked, *(edge for start, end, _ in paces for edge in (start, end))})
     kept = [(span.spoken_start, span.spoken_end) for span in reading.trace if " " in span.spoken]
     parts: list[Part] = []
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         rate = next((rate for first, last, rate in paces if first <= start < last), 1.0)
         if parts and start in asked:
             parts[-1] = _with_pause(parts[-1], asked[start])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from app.text import numbers, particles
-from app.text.rules.calendar import MONTHS
+from app.text.rules.measures import MONTHS
 from app.text.scan import Cursor, Hit
 from app.text.tables import counters, units
 

@@ -9,7 +9,9 @@ from app.text import numbers
 from app.text.rules.amounts import Amount
 from app.text.tables import Counter, contexts, counters, cue, currencies, pairs, units
 
-MONTHS = ("", *"일월 이월 삼월 사월 오월 유월 칠월 팔월 구월 시월 십일월 십이월".split())
+MONTHS = (
+    "", "일월", "이월", "삼월", "사월", "오월", "유월", "칠월", "팔월", "구월", "시월", "십일월", "십이월"
+)  # fmt: skip
 RESOLUTIONS = frozenset({144, 240, 360, 480, 540, 720, 1080, 1440, 2160})  # 1080p is no point
 _AMPERE = re.compile(r"차단기|전류|용량|퓨즈|콘센트|정격|충전|누전")  # else 24A is a seat or a type
 _LETTER = re.compile(r"[A-Za-z]")
