@@ -15,7 +15,6 @@ from app.jobs import INTERACTIVE, NORMAL, JobState
 from app.kit.clock import now
 from app.kit.ids import is_id, new_id
 from app.models import Script, TrainingRun, VoiceModel
-from app.scripts.service import UnknownVoiceModel as UnknownVoiceModel
 from app.voice_actors import service as voice_actors
 from app.voice_actors.errors import VoiceActorNotFound
 from app.voice_models.errors import NoGoodState, VoiceFileMissing, VoiceModelInUse, VoiceModelNotFound
