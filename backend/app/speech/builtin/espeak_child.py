@@ -78,6 +78,11 @@ class Espeak:
             raise ValueError(f"espeak-ng has no voice {voice!r}")
         library.espeak_SetParameter(_RATE, rate, 0)
         library.espeak_SetParameter(_PITCH, pitch, 0)
+        # Its flutter is drawn at random, from a seed that is else the process's own.
+        if hasattr(library, "espeak_ng_SetRandSeed"):
+            library.espeak_ng_SetRandSeed(ctypes.c_long(1))
+        else:
+            ctypes.CDLL(None).srand(1)
         code = library.espeak_Synth(
             text, ctypes.c_size_t(len(text) + 1), 0, 0, 0, _UTF8_END_PAUSE, None, None
         )

@@ -31,7 +31,10 @@ SMOOTH = 1.5  # rows: standard deviation of the window over chosen envelopes
 MOST_VARIANCE = 1.6  # by which the spread that averaging took away is given back, at most
 MOST_FRAMES = round(120 / FRAME / HOP)  # two minutes of speech; more only slows every frame down
 LEAST_FRAMES = round(1.0 / FRAME / HOP)
-DEPTH = 3 * ORDER
+VOICING_WEIGHT = 6.0  # a voiced frame is hardly ever replaced by an unvoiced one
+DEPTH = 3 * ORDER + 1
+OWN_LEVEL = 0.7  # of the actor's frames' loudness in what is loud
+LOUD = 4.0  # nepers below the loudest: where loud begins
 LOUDNESS = 0.09  # RMS of what is spoken, pauses included: peaks stay clear of full scale
 
 # Korean with every initial, vowel and final in it: what espeak-ng's speech is like on the whole.
@@ -50,9 +53,10 @@ class Target:
 
     envelope: (n, MELS) log amplitudes of the actor's frames; aperiodicity: (n, BANDS) dB; neighbours
     finds them by DEPTH features.
-    source_mean, source_scale: (ORDER,) of espeak-ng's mel-cepstra. middle, variance: (MELS,) the point
-    around which converted envelopes are spread, and how far. gain: of the log level. Pitches are the
-    mean and spread of log F0.
+    source_mean, source_scale: (2, ORDER) of espeak-ng's mel-cepstra. middle, variance: (MELS,) the point
+    around which converted envelopes are spread, and how far. loud: the source's log level from which on
+    the actor's own counts; offset: of the actor's log level against the source's there; gain: of all.
+    Pitches are the mean and spread of log F0.
     """
 
     envelope: Floats
@@ -63,6 +67,8 @@ class Target:
     source_scale: Floats
     middle: Floats
     variance: Floats
+    loud: float
+    offset: float
     gain: float
     source_pitch: tuple[float, float]
     actor_pitch: tuple[float, float]
@@ -80,18 +86,24 @@ class Target:
         voiced = source.f0 > 0
         envelope, aperiodicity = self._nearest(source)
         envelope = (envelope - self.middle) * self.variance + self.middle
-        level = source.envelope[:, : self.top].mean(axis=1) + self.gain
-        envelope += (level - envelope[:, : self.top].mean(axis=1))[:, None]
+        level, own = self._level(source.envelope), self._level(envelope)
+        # Where it is loud, the actor's frames bring their own loudness: each vowel has its own. Elsewhere
+        # the source's counts, or consonants would drown.
+        share = OWN_LEVEL * np.clip(level - self.loud, 0, 1)
+        moved = gaussian_filter1d(share * np.clip(own - self.offset - level, -1.5, 1.5), 2 * SMOOTH)
+        envelope += (level + moved - own + self.gain)[:, None]
         return Frames(
             np.where(voiced, np.clip(pitch, analysis.F0_FLOOR, analysis.F0_CEIL), 0).astype(np.float32),
             envelope.astype(np.float32),
             np.where(voiced[:, None], aperiodicity, 0).astype(np.float32),
         )
 
+    def _level(self, envelope: Floats) -> Floats:
+        return np.asarray(envelope[:, : self.top].mean(axis=1), np.float32)
+
     def _nearest(self, source: Frames) -> tuple[Floats, Floats]:
         """Means of the actor's nearest frames for each of the source's, smooth in time."""
-        cepstra = (cepstrum(source.envelope, self.top) - self.source_mean) / self.source_scale
-        wanted = in_context(cepstra)[::HOP]
+        wanted = features(source, self.top, self.source_mean, self.source_scale)[::HOP]
         nearest = self.neighbours.nearest(wanted, NEAREST)
         chosen = np.concatenate([self.envelope, self.aperiodicity], axis=1)[nearest].mean(axis=1)
         at = np.arange(len(source)) / HOP
@@ -112,11 +124,29 @@ def cepstrum(envelope: Floats, top: int) -> Floats:
     return np.asarray(scipy.fft.dct(envelope[:, :top], axis=1, norm="ortho")[:, 1 : ORDER + 1], np.float32)
 
 
-def in_context(cepstra: Floats) -> Floats:
-    """Each row with the ones CONTEXT before and after it: (n, ORDER) to (n, DEPTH)."""
+def features(frames: Frames, top: int, mean: Floats, scale: Floats) -> Floats:
+    """What frames are compared by, (n, DEPTH): mel-cepstra in context, and voicing.
+
+    mean, scale: (2, ORDER), of the speaker's unvoiced and voiced frames: a vowel is placed among vowels.
+    """
+    voiced = (frames.f0 > 0).astype(int)
+    cepstra = (cepstrum(frames.envelope, top) - mean[voiced]) / scale[voiced]
     padded = np.pad(cepstra, ((CONTEXT, CONTEXT), (0, 0)), mode="edge")
     before, after = padded[: -2 * CONTEXT], padded[2 * CONTEXT :]
-    return np.concatenate([CONTEXT_WEIGHT * before, cepstra, CONTEXT_WEIGHT * after], axis=1)
+    parts = [CONTEXT_WEIGHT * before, cepstra, CONTEXT_WEIGHT * after, VOICING_WEIGHT * voiced[:, None]]
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def statistics(frames: Frames, top: int, speech: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of unvoiced and voiced mel-cepstra, (2, ORDER) each."""
+    cepstra = cepstrum(frames.envelope, top)
+    voiced = frames.f0 > 0
+    kinds = [cepstra[speech & kind] for kind in (~voiced, voiced)]
+    kinds = [kind if len(kind) > ORDER else cepstra[speech] for kind in kinds]
+    return (
+        np.array([kind.mean(axis=0) for kind in kinds], np.float32),
+        np.array([np.maximum(kind.std(axis=0), 1e-3) for kind in kinds], np.float32),
+    )
 
 
 def build(recordings: Sequence[Recording], espeak: Espeak) -> VoiceState:
@@ -131,19 +161,18 @@ def build(recordings: Sequence[Recording], espeak: Espeak) -> VoiceState:
             "The recordings hold less than a second of speech.", "Add recordings of the actor speaking."
         )
     keep = keep[np.linspace(0, len(keep) - 1, min(len(keep), MOST_FRAMES)).astype(int)]
-    cepstra = cepstrum(actor.envelope, top)
-    mean, scale = cepstra[speech].mean(axis=0), np.maximum(cepstra[speech].std(axis=0), 1e-3)
-    features = np.concatenate([in_context((cepstrum(p.envelope, top) - mean) / scale) for p in parts])
+    own = statistics(actor, top, speech)
+    found_by = np.concatenate([features(part, top, *own) for part in parts])
     spoken = [say(espeak, text) for text in CALIBRATION]
     source = _join([analysis.analyze(analysis.resample(one.audio, one.sample_rate)) for one in spoken])
     heard = _speech(source, top)
-    source_cepstra = cepstrum(source.envelope[heard], top)
+    source_mean, source_scale = statistics(source, top, heard)
     arrays = {
         "envelope": actor.envelope[keep].astype(np.float16),
         "aperiodicity": actor.aperiodicity[keep].astype(np.float16),
-        "features": features[keep].astype(np.float16),
-        "source_mean": source_cepstra.mean(axis=0),
-        "source_scale": np.maximum(source_cepstra.std(axis=0), 1e-3),
+        "features": found_by[keep].astype(np.float16),
+        "source_mean": source_mean,
+        "source_scale": source_scale,
         "middle": np.zeros(MELS, np.float32),
         "variance": np.ones(MELS, np.float32),
     }
@@ -151,6 +180,8 @@ def build(recordings: Sequence[Recording], espeak: Espeak) -> VoiceState:
         "format": FORMAT,
         "sample_rate": analysis.RATE,
         "top": top,
+        "loud": 100.0,  # nothing is: until it is measured
+        "offset": 0.0,
         "gain": 0.0,
         "source_pitch": _pitch_statistics(source.f0),
         "actor_pitch": _pitch_statistics(actor.f0),
@@ -164,6 +195,11 @@ def build(recordings: Sequence[Recording], espeak: Espeak) -> VoiceState:
     spread = actor.envelope[speech].std(axis=0) / np.maximum(converted.envelope[heard].std(axis=0), 1e-3)
     arrays["middle"] = middle.astype(np.float32)
     arrays["variance"] = np.clip(spread, 1, MOST_VARIANCE).astype(np.float32)
+    level = source.envelope[:, :top].mean(axis=1)
+    spread_out = (converted.envelope - middle) * arrays["variance"] + middle
+    facts["loud"] = float(np.percentile(level[heard], 95) - LOUD)
+    loud = level > facts["loud"]
+    facts["offset"] = float(np.median((spread_out[:, :top].mean(axis=1) - level)[loud]))
     audible = analysis.synthesize(target(VoiceState(ENGINE, arrays, facts)).convert(source))
     facts["gain"] = float(np.log(LOUDNESS / np.sqrt(np.mean(audible**2))))
     return VoiceState(ENGINE, arrays, facts)
@@ -179,6 +215,7 @@ def target(voice: VoiceState) -> Target:
         arrays = {name: np.asarray(array, np.float32) for name, array in voice.arrays.items()}
         envelope = arrays["envelope"]
         pitches = [(float(facts[k][0]), float(facts[k][1])) for k in ("source_pitch", "actor_pitch")]
+        levels = [float(facts[name]) for name in ("loud", "offset", "gain")]
         sound = (
             facts["format"] == FORMAT
             and envelope.ndim == 2
@@ -187,10 +224,10 @@ def target(voice: VoiceState) -> Target:
             and ORDER < top <= MELS
             and arrays["aperiodicity"].shape == (len(envelope), analysis.BANDS)
             and arrays["features"].shape == (len(envelope), DEPTH)
-            and arrays["source_mean"].shape == arrays["source_scale"].shape == (ORDER,)
+            and arrays["source_mean"].shape == arrays["source_scale"].shape == (2, ORDER)
             and arrays["middle"].shape == arrays["variance"].shape == (MELS,)
             and all(np.isfinite(array).all() for array in arrays.values())
-            and np.isfinite([*pitches[0], *pitches[1], float(facts["gain"])]).all()
+            and np.isfinite([*pitches[0], *pitches[1], *levels]).all()
             and bool((arrays["source_scale"] > 0).all())
         )
     except (KeyError, ValueError, TypeError, IndexError) as error:
@@ -206,6 +243,8 @@ def target(voice: VoiceState) -> Target:
         arrays["source_scale"],
         arrays["middle"],
         arrays["variance"],
+        float(facts["loud"]),
+        float(facts["offset"]),
         float(facts["gain"]),
         *pitches,
     )

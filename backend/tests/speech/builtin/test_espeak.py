@@ -38,6 +38,12 @@ def test_a_text_sounds_the_same_whatever_was_said_before(espeak: Espeak):
     np.testing.assert_array_equal(espeak.say(TEXT).audio, first.audio)
 
 
+def test_every_process_says_a_text_alike(espeak: Espeak):
+    here = espeak.say(TEXT, voice="ko+f2")
+    with Espeak() as another:
+        np.testing.assert_array_equal(another.say(TEXT, voice="ko+f2").audio, here.audio)
+
+
 def test_a_nul_does_not_cut_the_text(espeak: Espeak):
     assert len(espeak.say("하나\0둘").audio) > 1.3 * len(espeak.say("하나").audio)
 

@@ -18,7 +18,7 @@ def test_a_voice_is_nearer_to_its_actor_than_espeak_is_and_stays_clear():
         source = voice.say(espeak, SENTENCES[1])
         plain = likeness.embedding(source.audio, source.sample_rate)
         for actor in ACTORS:
-            given, held_out = prompts(actor, 30, 12)
+            given, held_out = prompts(actor, 20, 8)
             target = voice.target(voice.build(given, espeak))
             said = np.concatenate([audio for audio, _ in speak(SENTENCES[1], target, espeak)])
             known = likeness.reference(held_out)
