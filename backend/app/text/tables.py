@@ -34,6 +34,10 @@ class Prefixes:
         for lengths in self._lengths.values():
             lengths.sort(reverse=True)
 
+    def lengths(self, first: str) -> list[int]:
+        """Lengths of the forms that begin with a character, the longest first."""
+        return self._lengths.get(first, [])
+
     def longest(self, text: str, position: int) -> str | None:
         for length in self._lengths.get(text[position : position + 1], ()):
             form = text[position : position + length]
@@ -155,13 +159,13 @@ def cue(name: str, before: str = "", after: str = "") -> re.Pattern[str]:
 
 
 @cache
-def words() -> tuple[Prefixes, dict[str, str]]:
+def words() -> tuple[dict[str, str], Prefixes]:
     """English words: as they are written, and by their lower-case form."""
     exact = {row[0]: row[1] for row in rows("words.tsv")}
     lower: dict[str, str] = {}
     for written, spoken in exact.items():
         lower.setdefault(written.lower(), spoken)
-    return Prefixes(exact), lower
+    return exact, Prefixes(lower)
 
 
 def load() -> None:

@@ -40,7 +40,7 @@ _NAMED = {
 
 def _compound(piece: str) -> str | None:
     """A listed word, or two of them: samsungcard."""
-    listed = words()[1]
+    listed = words()[1].forms
     if piece in listed:
         return listed[piece]
     for cut in range(len(piece) - 3, 2, -1):

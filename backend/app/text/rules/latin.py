@@ -10,23 +10,15 @@ from app.text.tables import pairs, units, words
 from app.text.transliterate import transliterate
 
 _RUN = re.compile(r"[A-Za-z]{1,40}(?:['’][A-Za-z]{1,2}(?![A-Za-z]))?")
-_EDGE = re.compile(r"[A-Za-z0-9]")
+_ALNUM = re.compile(r"[A-Za-z0-9]")
+_GOES_ON = re.compile(r"[A-Za-z0-9]|[.,][0-9]|%|℃|배|원")
+_POINT = re.compile(r"\.(?= ?[0-9(])")  # Tel. 02-…
 _NUMBERED = re.compile(r"[Nn][oO]\. ?([0-9]{1,6})")
 _ROMAN = re.compile(r"(?:IX|IV|VI{0,3}|I{1,3}|XI{0,2}|X)(?![A-Za-z0-9&.'-])")
-_ROMANS = {
-    "I": 1,
-    "II": 2,
-    "III": 3,
-    "IV": 4,
-    "V": 5,
-    "VI": 6,
-    "VII": 7,
-    "VIII": 8,
-    "IX": 9,
-    "X": 10,
-    "XI": 11,
-    "XII": 12,
-}
+_ROMANS = ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII")
+_GRADE = re.compile(r"([A-D]{1,3}[0-9]?)([+-])(?=[ ,.)]|$|등급|학점|형|급)")
+_COUNTDOWN = re.compile(r"D([-+])([0-9]{1,3})(?![0-9-])")
+_SIGNS = {"+": "플러스", "-": "마이너스"}
 _ENGLISH = ("", "원", "투", "쓰리", "포", "파이브")
 _VOWEL = re.compile(r"[AEIOUYaeiouy]")
 _SPELLED_BEFORE = re.compile(
@@ -35,83 +27,42 @@ _SPELLED_BEFORE = re.compile(
 
 
 def known(written: str) -> str | None:
-    """The listed reading of a word, whatever its case."""
+    """The listed reading of a word whatever its case; two capitals are an acronym of their own (IT, not it)."""
     exact, lower = words()
-    if written in exact.forms:
-        return exact.forms[written]
-    if written.isupper() and len(written) <= 2:
-        spoken = lower.get(written.lower())
-        return (
-            spoken
-            if spoken and written.lower() not in exact.forms and written.capitalize() not in exact.forms
-            else None
-        )
-    return lower.get(written.lower())
+    if written in exact:
+        return exact[written]
+    if len(written) <= 2 and written.isupper():
+        return None
+    return lower.forms.get(written.lower())
 
 
 def _listed(cursor: Cursor) -> tuple[int, str] | None:
     """The longest listed form here that is no part of a longer one: Wi-Fi, 5G, T map, GS25."""
     text, start = cursor.text, cursor.position
-    stop = min(len(text), start + 32)
-    window = text[start:stop]
-    edges = [match.end() for match in re.finditer(r"[A-Za-z0-9+&.!](?![A-Za-z0-9])|[가-힣]", window)]
-    run = re.match(r"[A-Za-z]+|[0-9]+", window)
-    if run:
-        edges.append(run.end())
-    for length in sorted(set(edges), reverse=True):
-        form = window[:length]
-        if " " in form and not form.isascii():
-            continue
-        if form[-1].isdigit() and text[start + length : start + length + 1].isdigit():
-            continue
-        if (
-            form[-1].isalpha()
-            and form[-1].isascii()
-            and text[start + length : start + length + 1].isascii()
-            and text[start + length : start + length + 1].isalpha()
-        ):
-            continue
-        if (
-            run
-            and length == run.end()
-            and form.isalpha()
-            and text[start + length : start + length + 1].isdigit()
-        ):
+    for length in words()[1].lengths(text[start].lower()):
+        form, after = text[start : start + length], text[start + length : start + length + 1]
+        torn = form[-1].isalnum() and form[-1].isascii() and _ALNUM.match(after)  # A4 is no A
+        if torn or form.isdigit() or len(form) < length:
             continue
         spoken = known(form)
-        if spoken and not (form.isdigit()):
+        if spoken:
             return start + length, spoken
     return None
 
 
 def phrase(cursor: Cursor) -> Hit | None:
-    """A form from phrases.tsv or a listed word with digits or signs in it."""
+    """A form from phrases.tsv, or the longest listed word."""
     text, start = cursor.text, cursor.position
     form = pairs("phrases.tsv").longest(text, start)
-    if form:
-        end = start + len(form)
-        if not (form[-1].isascii() and form[-1].isalnum() and _EDGE.match(text, end)) and not (
-            form[-1].isdigit()
-            and (
-                (text.startswith((".", ","), end) and text[end + 1 : end + 2].isdigit())
-                or text.startswith(("%", "℃", "배", "km", "kg"), end)
-            )
-        ):
-            return Hit(
-                end,
-                pairs("phrases.tsv").forms[form],
-                "latin" if form[0].isalpha() else "number_expr",
-                "phrase",
-            )
+    end = start + len(form or "")
+    if form and not (form[-1].isalnum() and _GOES_ON.match(text, end)):
+        kind = "latin" if form[0].isalpha() else "number_expr"
+        return Hit(end, pairs("phrases.tsv").forms[form], kind, "phrase")
     found = _listed(cursor)
     if not found:
         return None
     end, spoken = found
-    unit = text[start:end]
-    if unit in units()[1] and unit.islower() and len(unit) <= 2 and cursor.previous() == " " and False:
-        return None
-    point = re.compile(r"\.(?= ?[0-9(])").match(text, end)  # Tel. 02-…
-    return Hit(end + bool(point), spoken, "latin", "word list")
+    return Hit(end + bool(_POINT.match(text, end)), spoken, "latin", "word list")
 
 
 def numbered(cursor: Cursor) -> Hit | None:
@@ -121,10 +72,6 @@ def numbered(cursor: Cursor) -> Hit | None:
         return None
     number = "원" if match[1] == "1" else numbers.sino(match[1])
     return Hit(match.end(), f"넘버 {number}", "latin", "number sign")
-
-
-_GRADE = re.compile(r"([A-D]{1,3}[0-9]?)([+-])(?=[ ,.)]|$|등급|학점|형|급)")
-_COUNTDOWN = re.compile(r"D([-+])([0-9]{1,3})(?![0-9-])")
 
 
 def grade(cursor: Cursor) -> Hit | None:
@@ -140,17 +87,12 @@ def grade(cursor: Cursor) -> Hit | None:
     return Hit(match.end(), f"{name} {_SIGNS[match[2]]} ".rstrip() + " ", "latin", "grade")
 
 
-_SIGNS = {"+": "플러스", "-": "마이너스"}
-
-
 def roman(cursor: Cursor) -> Hit | None:
     """II, III and IV after a name; one letter alone stays a letter."""
     match = cursor.match(_ROMAN)
     if not match or len(match.group()) < 2 or match.group() in ("VI", "XI"):
         return None
-    value = _ROMANS.get(match.group())
-    if value is None:
-        return None
+    value = _ROMANS.index(match.group())
     before = cursor.before(8).rstrip()
     english = value <= 3 and (
         before[-1:].isascii() or before.endswith(("타입", "노트", "시즌", "플랜", "시리즈", "라이프"))
@@ -164,8 +106,7 @@ def word(cursor: Cursor) -> Hit | None:
     if not match:
         return None
     hit = _word(cursor, match)
-    point = re.compile(r"\.(?= ?[0-9(])").match(cursor.text, hit.end)  # Tel. 02-…
-    return hit._replace(end=hit.end + 1) if point else hit
+    return hit._replace(end=hit.end + bool(_POINT.match(cursor.text, hit.end)))
 
 
 def _word(cursor: Cursor, match: re.Match[str]) -> Hit:
