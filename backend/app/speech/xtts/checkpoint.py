@@ -30,6 +30,16 @@ from app.speech.interface import EngineUnavailable
 
 CONVERTED = "model.safetensors"
 FORMAT = "moksori-xtts-1"
+# The published model.pth pickles its configuration too (coqui-ai/TTS#4121): classes of these names, which
+# coqui-tts 0.28 keeps in another module than before.
+_CONFIGURATIONS = (
+    "TTS.tts.configs.xtts_config.XttsConfig",
+    "TTS.tts.configs.xtts_config.XttsArgs",
+    "TTS.tts.configs.xtts_config.XttsAudioConfig",
+    "TTS.tts.models.xtts.XttsArgs",
+    "TTS.tts.models.xtts.XttsAudioConfig",
+    "TTS.config.shared_configs.BaseDatasetConfig",
+)
 _IMPORT_AGAIN = "Fetch or import the weights again: moksori weights fetch xtts-v2."
 _NEEDED = ("gpt.", "hifigan_decoder.", "mel_stats")
 _UNNEEDED = ("gpt.gpt_inference.", "gpt.text_head.", "gpt.gpt.wte.", "gpt.gpt.wpe.")
@@ -204,9 +214,15 @@ def _settings(path: Path) -> Settings:
     return settings
 
 
+def _stand_in(name: str) -> type:
+    """An empty class for a configuration that lies beside the tensors: read over, and nothing of it is run."""
+    return type(name.rpartition(".")[2], (), {})
+
+
 def _official_tensors(path: Path) -> dict[str, Callable[[], Tensor]]:
     try:
-        loaded = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        with torch.serialization.safe_globals([(_stand_in(name), name) for name in _CONFIGURATIONS]):
+            loaded = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         state = loaded.get("model", loaded)
         items = {str(name).removeprefix("xtts."): tensor for name, tensor in state.items()}
     except (OSError, RuntimeError, pickle.UnpicklingError, KeyError, AttributeError, TypeError) as error:

@@ -79,6 +79,9 @@ class XttsEngine:
                 )
             if self._folder is None:
                 raise EngineUnavailable("There are no XTTS v2 weights here.", fix=_FETCH)
+            # Threads that wait for each other must not spin: on a machine that does other work as well,
+            # spinning costs three times the processor time and more wall time. Read when PyTorch loads.
+            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
             from app.speech.xtts.model import Model
 
             self._model = Model(self._folder, self._precision, self._threads)
@@ -268,8 +271,3 @@ class _Worker:
             )
         else:
             self._posts[utterance.id] = post
-
-
-def available_cpus() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from app.speech.xtts.checkpoint import Settings, Weights
-from app.speech.xtts.linear import Linear, Precision, compute_dtype
+from app.speech.xtts.linear import Linear, Precision, compute_dtype, linear
 
 _EPSILON = 1e-5
 
@@ -50,7 +50,7 @@ class Cache:
     recorded graph stays valid. Memory that was never written costs nothing on the CPU.
     """
 
-    STEP = 64
+    STEP = 32
 
     def __init__(
         self, settings: Settings, rows: int, capacity: int, dtype: torch.dtype, device: torch.device
@@ -104,7 +104,7 @@ class Gpt:
         self._final_norm = _norm(gpt, "final_norm", channels, device)
         codes, texts = settings.audio_tokens, settings.text_tokens
         # The head stays fp32: it is small, and its logits decide.
-        self._head = Linear(
+        self._head = linear(
             gpt("mel_head.weight", codes, channels), gpt("mel_head.bias", codes), "fp32", device
         )
         self._text = gpt("text_embedding.weight", texts, channels).to(device)
@@ -141,7 +141,7 @@ class Gpt:
         total = past + length
         mask = torch.ones(length, total, dtype=torch.bool, device=x.device).tril(past)
         for number, layer in enumerate(self._layers):
-            qkv = layer.qkv(layer.norm_1(x).to(self.dtype).view(-1, channels))
+            qkv = layer.qkv(layer.norm_1(x).view(-1, channels))
             q, k, v = (self._heads(part, rows) for part in qkv.chunk(3, -1))
             keys, values = (
                 cache.keys[number][first : first + rows],
@@ -173,7 +173,7 @@ class Gpt:
         slots = (torch.arange(rows * heads, device=x.device) * cache.capacity).view(rows, heads)
         slots = (slots + lengths[:, None]).view(-1)
         for number, layer in enumerate(self._layers):
-            q, k, v = layer.qkv(layer.norm_1(x).to(self.dtype)).chunk(3, -1)
+            q, k, v = layer.qkv(layer.norm_1(x)).chunk(3, -1)
             keys, values = cache.keys[number], cache.values[number]
             head = keys.shape[-1]
             keys.view(-1, head).index_copy_(0, slots, k.reshape(-1, head))
@@ -197,7 +197,7 @@ class Gpt:
     def _rest(self, layer: Layer, x: Tensor, attended: Tensor) -> Tensor:
         """A layer after its attention, on (rows, channels)."""
         x = x + layer.projection(attended)
-        return x + layer.contraction(layer.expansion(layer.norm_2(x).to(self.dtype)))
+        return x + layer.contraction(layer.expansion(layer.norm_2(x)))
 
 
 def _look(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
@@ -233,8 +233,8 @@ def _norm(weights: Weights, name: str, channels: int, device: torch.device) -> N
 def _layer(weights: Weights, settings: Settings, precision: Precision, device: torch.device) -> Layer:
     channels = settings.channels
 
-    def linear(name: str, out: int, into: int, gelu: bool = False) -> Linear:
-        return Linear(
+    def product(name: str, out: int, into: int, gelu: bool = False) -> Linear:
+        return linear(
             weights(f"{name}.weight", out, into), weights(f"{name}.bias", out), precision, device, gelu
         )
 
@@ -245,9 +245,9 @@ def _layer(weights: Weights, settings: Settings, precision: Precision, device: t
     qkv_bias[:channels] *= scale
     return Layer(
         norm_1=_norm(weights, "ln_1", channels, device),
-        qkv=Linear(qkv_weight, qkv_bias, precision, device),
-        projection=linear("attn.c_proj", channels, channels),
+        qkv=linear(qkv_weight, qkv_bias, precision, device),
+        projection=product("attn.c_proj", channels, channels),
         norm_2=_norm(weights, "ln_2", channels, device),
-        expansion=linear("mlp.c_fc", 4 * channels, channels, gelu=True),
-        contraction=linear("mlp.c_proj", channels, 4 * channels),
+        expansion=product("mlp.c_fc", 4 * channels, channels, gelu=True),
+        contraction=product("mlp.c_proj", channels, 4 * channels),
     )

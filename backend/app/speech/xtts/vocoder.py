@@ -124,5 +124,6 @@ class Vocoder:
     def _block(self, name: str, x: Tensor) -> Tensor:
         for number, dilation in enumerate(_DILATIONS):
             y = self._convolve(f"{name}.convs1.{number}", F.leaky_relu(x, _SLOPE), dilation)
-            x = x + self._convolve(f"{name}.convs2.{number}", F.leaky_relu(y, _SLOPE))
+            y = self._convolve(f"{name}.convs2.{number}", F.leaky_relu_(y, _SLOPE))
+            x = y.add_(x)
         return x

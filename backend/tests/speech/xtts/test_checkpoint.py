@@ -199,3 +199,32 @@ def test_damaged_conversion(folder: Path, content: bytes) -> None:
     (folder / "model.safetensors").write_bytes(content)
     with pytest.raises(EngineUnavailable, match=r"model\.safetensors"):
         open_checkpoint(folder)
+
+
+@pytest.mark.parametrize("module", ["TTS.tts.models.xtts", "TTS.tts.configs.xtts_config"])
+def test_configuration_beside_the_tensors_is_read_over(
+    folder: Path, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the published file, which pickles coqui-tts's own configuration objects."""
+    import sys
+    import types
+
+    made: dict[str, types.ModuleType] = {}
+    for name in ("TTS.tts.configs.xtts_config", "TTS.config.shared_configs", module):
+        made.setdefault(name, types.ModuleType(name))
+    for at, name in (
+        ("TTS.tts.configs.xtts_config", "XttsConfig"),
+        ("TTS.config.shared_configs", "BaseDatasetConfig"),
+        (module, "XttsArgs"),
+        (module, "XttsAudioConfig"),
+    ):
+        setattr(made[at], name, type(name, (), {"__module__": at}))
+    for name, there in made.items():
+        monkeypatch.setitem(sys.modules, name, there)
+    config: Any = made["TTS.tts.configs.xtts_config"].XttsConfig()
+    config.model_args, config.audio = made[module].XttsArgs(), made[module].XttsAudioConfig()
+    config.datasets = [made["TTS.config.shared_configs"].BaseDatasetConfig()]
+    resave(folder, lambda state: state | {"config": config})
+    for name in made:
+        monkeypatch.delitem(sys.modules, name)
+    assert open_checkpoint(folder).weights.names()

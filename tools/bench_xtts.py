@@ -1,0 +1,198 @@
+"""Time the xtts runtime beside coqui-tts: one machine, one run, the same made-up weights of full size, the
+same text and number of codes. Needs `make reference`. The last line is one JSON object.
+
+    bench_xtts.py [--runs 5] [--precision auto] [--batches 32,128]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+STARTED = time.perf_counter()
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the engine does
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "backend"))
+
+OFFICIAL = ROOT / ".reference" / "full"
+CONVERTED = ROOT / ".reference" / "full-converted"
+COQUI = ROOT / ".reference" / "venv" / "bin" / "python"
+TEXT = "안녕하세요, 고객님. 무엇을 도와드릴까요?"
+CODES = 100
+# Work an audio second (docs/xtts.md): bytes of weights a step in bf16, and GFLOP.
+STEPS, STEP_GB, GFLOP = 21.53, 0.758, 74.5
+
+
+def child(what: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run one measurement in a fresh process, so that memory and cold start are its own."""
+    command = [sys.executable, __file__, "--child", what, "--runs", str(arguments.runs)]
+    command += ["--precision", arguments.precision, "--batches", arguments.batches]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def speak(arguments: argparse.Namespace) -> None:
+    """In a child: cold start, one, first audio, many."""
+    import torch
+
+    from app.speech.interface import Clip, Recording, Utterance
+    from app.speech.xtts.model import Model
+    from tests.speech.xtts import checkpoints
+
+    model = Model(CONVERTED, arguments.precision)
+    loaded = time.perf_counter() - STARTED
+    voice = model.condition([Recording(checkpoints.recording(0, 6.0, 22050), 22050)])
+
+    def run(count: int, slots: int | None, stream: bool = False) -> tuple[float, float, float]:
+        """(seconds, seconds to the first audio, seconds of audio)."""
+        batch = model.batch(slots)
+        batch.exact_codes = CODES
+        for number in range(count):
+            batch.add(Utterance(str(number), TEXT, voice, seed=number, stream=stream))
+        start, first, samples = time.perf_counter(), 0.0, 0
+        while batch.busy:
+            for event in batch.step():
+                if not isinstance(event, Clip):
+                    raise event.error
+                first = first or time.perf_counter() - start
+                samples += len(event.audio)
+                if stream:
+                    batch.cancel(event.utterance_id)
+        return time.perf_counter() - start, first, samples / 24000
+
+    out: dict[str, Any] = {"load": loaded, "threads": torch.get_num_threads(), "precision": model.precision}
+    if arguments.child == "start":
+        conditioned = time.perf_counter() - STARTED - loaded  # a published voice needs none of it
+        run(1, 1, stream=True)
+        out["cold_start"] = time.perf_counter() - STARTED - conditioned
+    elif arguments.child == "one":
+        run(1, 1)
+        runs = [run(1, 1) for _ in range(arguments.runs)]
+        out |= {"whole": [seconds for seconds, _, _ in runs], "seconds": runs[0][2]}
+        out["first"] = [run(1, 1, stream=True)[1] for _ in range(arguments.runs)]
+    else:
+        out["many"] = {}
+        for count in map(int, arguments.batches.split(",")):
+            runs = [run(count, None) for _ in range(arguments.runs)]
+            out["many"][count] = [audio / seconds for seconds, _, audio in runs]
+            print(f"{count} at once: {out['many'][count]}", file=sys.stderr)
+    out["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    print(json.dumps(out))
+
+
+def machine() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    name = next(
+        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), "a processor"
+    )
+    return f"{len(os.sched_getaffinity(0))} cores of {name}"
+
+
+def floors(dtype: Any) -> tuple[float, float]:
+    """(GB/s that this machine reads, GFLOP/s that it multiplies), the best of some tries."""
+    import torch
+
+    memory, square = torch.ones(96 * 1024 * 1024), torch.ones(2048, 2048, dtype=dtype)
+
+    def best(work: Any) -> float:
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            work()
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    return memory.numel() * 4 / best(memory.sum) / 1e9, 2 * 2048**3 / best(lambda: square @ square) / 1e9
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--batches", default="32,128")
+    parser.add_argument("--child", choices=["start", "one", "many"], help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        speak(arguments)
+        return
+    if not (OFFICIAL / "model.pth").is_file() or not COQUI.is_file():
+        sys.exit("There is nothing to compare with yet: run `make reference` first.")
+    import torch
+
+    from app.speech.xtts.checkpoint import convert, model_file
+
+    if model_file(CONVERTED) is None:
+        convert(OFFICIAL, CONVERTED)
+    load_before = os.getloadavg()[0]
+    bandwidth, compute = floors(torch.bfloat16)
+    start, one, many = (child(what, arguments) for what in ("start", "one", "many"))
+    command = [
+        COQUI,
+        ROOT / "tools/reference/speak.py",
+        OFFICIAL,
+        TEXT,
+        CODES,
+        arguments.runs,
+        one["threads"],
+    ]
+    done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, check=True, text=True)
+    coqui = json.loads(done.stdout.splitlines()[-1])
+
+    theirs = median(coqui["whole"]) / coqui["seconds"]  # work an audio second
+    ours = median(one["whole"]) / one["seconds"]
+    batches = {count: median(rates) for count, rates in many["many"].items()}
+    slowest = min(batches.values())
+    print(f"Machine: {machine()}, {one['threads']} threads, load {load_before:.1f} before and", end=" ")
+    print(
+        f"{os.getloadavg()[0]:.1f} after; precision {one['precision']}; "
+        f"medians of {arguments.runs} runs of {CODES} codes."
+    )
+    print()
+    print("| | coqui-tts | xtts | ratio | floor |")
+    print("| --- | --- | --- | --- | --- |")
+    floor = STEPS * STEP_GB / bandwidth + 58.2 / compute
+    print(
+        f"| one announcement, real-time factor | {theirs:.2f} | {ours:.3f} "
+        f"| {theirs / ours:.1f}× | {floor:.2f} |"
+    )
+    first = median(one["first"]), median(coqui["first"])
+    print(f"| first audio, s | {first[1]:.2f} | {first[0]:.3f} | 1/{first[1] / first[0]:.1f} | |")
+    for count, rate in batches.items():
+        print(
+            f"| {count} announcements, audio s/s | {1 / theirs:.3f} | {rate:.2f} | {rate * theirs:.1f}× | "
+            f"{compute / GFLOP:.1f} |"
+        )
+    print(f"| peak memory, GB | | {many['peak_gb']:.2f} | | |")
+    print(f"| start to first audio, s | | {start['cold_start']:.1f} | | |")
+    print(
+        f"\nThe machine reads {bandwidth:.0f} GB/s and multiplies {compute:.0f} GFLOP/s in bf16, "
+        "measured just before."
+    )
+    result = {
+        "single_speedup": round(theirs / ours, 2),
+        "single_rtf": round(ours, 3),
+        "first_audio_ratio": round(first[0] / first[1], 4),
+        "batch_speedup": round(slowest * theirs, 2),
+        "batch_audio_seconds_per_second": round(slowest, 3),
+        "peak_gb": round(max(child_["peak_gb"] for child_ in (start, one, many)), 3),
+        "cold_start_seconds": round(start["cold_start"], 2),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
