@@ -16,6 +16,7 @@ from app import bootstrap
 from app.config import load_settings
 from app.deps import Container
 from app.diagnosis import repairs
+from app.generation.live.server import LiveServer
 from app.generation.retention import drop_old_takes
 from app.jobs import Worker
 from app.jobs.supervisor import follow_parent
@@ -67,7 +68,10 @@ def main() -> int:
         silent_seconds=settings.silent_seconds,
         retention_days=settings.job_retention_days,
     )
+    live = LiveServer(container, worker.id)
+    live.start()
     code = worker.run()
+    live.stop()
     upkeep.stopping.set()
     container.speaker.close()
     return code

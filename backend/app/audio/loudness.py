@@ -17,9 +17,9 @@ from app.audio.signals import FLOOR_DB, decibels
 TAKE_LUFS = -19.0
 TAKE_TRUE_PEAK_DB = -1.5
 _BLOCK_SECONDS = 0.4  # BS.1770's gating block
-_MAX_LIMITING_DB = 6.0  # more than this would be heard; such audio comes out quieter instead
+MAX_LIMITING_DB = 6.0  # more than this would be heard; such audio comes out quieter instead
 _OVERSAMPLING = 8  # BS.1770 asks for four times at 48 kHz; speech mostly comes at half that rate
-_LOOK_SECONDS = 0.005
+LOOK_SECONDS = 0.005
 _PIECE, _MARGIN = 1 << 18, 64  # samples; the oversampling filter reaches 10 to either side
 
 
@@ -37,7 +37,7 @@ def loudness_lufs(audio: Audio, rate: int) -> float:
 
 def true_peak_db(audio: Audio) -> float:
     """Peak between the samples as well, dBTP: oversampled four times or more (BS.1770, annex 2)."""
-    return decibels(float(_oversampled_peaks(audio).max(initial=0.0)))
+    return decibels(float(oversampled_peaks(audio).max(initial=0.0)))
 
 
 def set_loudness(
@@ -52,24 +52,24 @@ def set_loudness(
     if before <= FLOOR_DB:
         return np.array(audio, dtype=np.float32)
     ceiling = 10 ** (true_peak_db / 20)
-    peaks = _oversampled_peaks(audio)
-    most = (true_peak_db + _MAX_LIMITING_DB) - decibels(float(peaks.max()))
+    peaks = oversampled_peaks(audio)
+    most = (true_peak_db + MAX_LIMITING_DB) - decibels(float(peaks.max()))
     gain_db = min(lufs - before, most)
     shaped: NDArray[np.float64] = audio.astype(np.float64)
     for _ in range(4):
         gain = 10 ** (gain_db / 20)
-        shaped = audio.astype(np.float64) * gain * _limiter_gain(peaks * gain, rate, ceiling)
+        shaped = audio.astype(np.float64) * gain * limiter_gain(peaks * gain, rate, ceiling)
         missing = lufs - loudness_lufs(shaped.astype(np.float32), rate)
         if abs(missing) < 0.05 or gain_db >= most:
             break
         gain_db = min(gain_db + missing, most)
     # A changing gain bends the wave between the samples by under 0.001 dB: that is taken off the whole.
-    over = float(_oversampled_peaks(shaped).max(initial=0.0)) / ceiling
+    over = float(oversampled_peaks(shaped).max(initial=0.0)) / ceiling
     result: Audio = (shaped / max(1.0, over)).astype(np.float32)
     return result
 
 
-def _oversampled_peaks(audio: NDArray[np.floating]) -> NDArray[np.float64]:
+def oversampled_peaks(audio: NDArray[np.floating]) -> NDArray[np.float64]:
     """The largest magnitude at and just around each sample, (samples,); in pieces, for memory's sake."""
     peaks = np.empty(len(audio))
     for start in range(0, len(audio), _PIECE):
@@ -81,7 +81,7 @@ def _oversampled_peaks(audio: NDArray[np.floating]) -> NDArray[np.float64]:
     return peaks
 
 
-def _limiter_gain(peaks: NDArray[np.float64], rate: int, ceiling: float) -> NDArray[np.float64]:
+def limiter_gain(peaks: NDArray[np.float64], rate: int, ceiling: float) -> NDArray[np.float64]:
     """A smooth gain, (samples,), nowhere above what each peak allows.
 
     The minimum over a window, then its mean over a window of the same length, weighted: every value in that
@@ -90,7 +90,7 @@ def _limiter_gain(peaks: NDArray[np.float64], rate: int, ceiling: float) -> NDAr
     needed = np.minimum(1.0, ceiling / np.maximum(peaks, 1e-12))
     if float(needed.min(initial=1.0)) >= 1.0:
         return np.ones_like(needed)
-    half = max(1, int(_LOOK_SECONDS * rate))
+    half = max(1, int(LOOK_SECONDS * rate))
     width = 2 * half + 1
     held = minimum_filter1d(needed, width, mode="nearest")
     window = hann(width, sym=True)

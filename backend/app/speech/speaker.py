@@ -7,10 +7,12 @@ endless `synthesize`, so that it sees everything there is to speak and can batch
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 
 import structlog
@@ -19,6 +21,7 @@ from app.speech.interface import Clip, Failure, SpeechEngine, SpeechError, Utter
 
 log = structlog.get_logger()
 Sink = Callable[[Clip | Failure], None]
+LISTENING_SECONDS = 0.1  # how often it is looked whether anybody still listens
 
 
 class EngineStopped(SpeechError):
@@ -113,6 +116,43 @@ class Speaker:
             if open_ids:
                 self.cancel(sorted(open_ids))
 
+    def in_order(
+        self,
+        utterances: Sequence[Utterance],
+        cancelled: Callable[[], bool] = lambda: False,
+        ahead: int = 2,
+    ) -> Generator[Clip, None, None]:
+        """Clips in the utterances' order, each as soon as it can be given, for somebody who listens.
+
+        Only `ahead` utterances are at work beyond the one that is heard, so that many listeners share the
+        engine and one who leaves has cost little. Left early, it cancels what is at work.
+        """
+        arrived: queue.SimpleQueue[Clip | Failure] = queue.SimpleQueue()
+        early: dict[str, deque[Clip]] = {}
+        open_ids: set[str] = set()
+        try:
+            for number, utterance in enumerate(utterances):
+                for other in utterances[number : number + ahead + 1]:
+                    if other.id not in early:
+                        early[other.id] = deque()
+                        open_ids.add(other.id)
+                        self.submit(other, arrived.put)
+                clip = None
+                while clip is None or not clip.final:
+                    while not early[utterance.id]:
+                        item = _arrival(arrived, cancelled)
+                        if isinstance(item, Failure):
+                            open_ids.discard(item.utterance_id)
+                            raise item.error
+                        if item.final:
+                            open_ids.discard(item.utterance_id)
+                        early[item.utterance_id].append(item)
+                    clip = early[utterance.id].popleft()
+                    yield clip
+        finally:
+            if open_ids:
+                self.cancel(sorted(open_ids))
+
     def _post(self, priority: int, utterance: Utterance | None) -> None:
         assert self._loop is not None
         item = (priority, next(self._order), utterance)
@@ -147,6 +187,16 @@ class Speaker:
         except Exception as error:
             # A fault of the engine as a whole: what was in it fails, and the next work starts it again.
             reason = f"The engine failed: {type(error).__name__}."
-            log.error("tts.engine_failed", engine=self.engine.name, error=type(error).__name__, exc_info=error)
+            log.error(
+                "tts.engine_failed", engine=self.engine.name, error=type(error).__name__, exc_info=error
+            )
         for utterance_id in list(self._sinks):
             self._deliver(Failure(utterance_id, EngineStopped(reason)))
+
+
+def _arrival(arrived: queue.SimpleQueue[Clip | Failure], cancelled: Callable[[], bool]) -> Clip | Failure:
+    """The next of what the engine makes. Raises SpeakingCancelled once it is wanted no more."""
+    while not cancelled():
+        with contextlib.suppress(queue.Empty):
+            return arrived.get(timeout=LISTENING_SECONDS)
+    raise SpeakingCancelled("It was cancelled.")
