@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from app.auth.endpoints import router as auth
 from app.diagnosis.endpoints import router as diagnosis
+from app.exports.endpoints import router as exports
 from app.generation.endpoints import router as generation
 from app.kit.problems import documented
 from app.lexicons.endpoints import router as lexicons
@@ -14,5 +15,5 @@ from app.voice_actors.endpoints import router as voice_actors
 from app.voice_models.endpoints import router as voice_models
 
 router = APIRouter(prefix="/api/v1", responses=documented(400, 401, 403, 409, 413, 422, 503, 507))
-for domain in (auth, lexicons, diagnosis, sheets, voice_models, generation, scripts, samples, voice_actors):
+for domain in (auth, lexicons, diagnosis, exports, sheets, voice_models, generation, scripts, samples, voice_actors):
     router.include_router(domain)

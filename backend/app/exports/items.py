@@ -1,0 +1,108 @@
+"""What goes into a package: each line or script with its current take, or why it has to stay out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from app.exports.schemas import Reason
+from app.generation.batches import CHUNK
+from app.generation.fingerprint import settings_of
+from app.kit.ids import is_id
+from app.models import Generation, Script, SheetLine, Take, VoiceModel
+
+
+@dataclass(frozen=True, slots=True)
+class TakeInfo:
+    id: str
+    audio_key: str
+    bytes: int
+    seconds: float
+    engine: str
+    text: str
+    reading: str
+    voice: str
+    made_at: datetime
+    is_missing: bool
+    says_it: bool  # what the script says now
+    is_approved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    script_id: str
+    number: int
+    code: str
+    variant: str
+    file_name: str
+    path: str
+    pause: float
+    take: TakeInfo | None
+
+    def lacks(self, *, approval: bool) -> tuple[Reason, str] | None:
+        """Why it cannot be exported, for programs and for people."""
+        take = self.take
+        if take is None:
+            return "no_take", "It was never generated, or failed; generate it."
+        if not take.says_it:
+            return "out_of_date", "It says something else since its take was made; generate it again."
+        if take.is_missing:
+            return "file_missing", "The file of its take is gone; generate it again."
+        if approval and not take.is_approved:
+            return "not_approved", "Nobody has approved its take."
+        return None
+
+
+def of_sheet(session: Session, sheet_id: str) -> list[Item]:
+    """The lines of a sheet in its order."""
+    query = _query().where(SheetLine.sheet_id == sheet_id, SheetLine.gone_at.is_(None))
+    return list(_items(session, query.order_by(SheetLine.position)))
+
+
+def of_scripts(session: Session, script_ids: list[str]) -> tuple[list[Item], list[str]]:
+    """Scripts in the order they were named, and the ids that there are none of."""
+    wanted = list(dict.fromkeys(script_ids))
+    known = [each for each in wanted if is_id(each)]
+    found: dict[str, Item] = {}
+    for start in range(0, len(known), CHUNK):
+        query = _query().where(Script.id.in_(known[start : start + CHUNK]))
+        found |= {item.script_id: item for item in _items(session, query)}
+    return [found[each] for each in wanted if each in found], [each for each in wanted if each not in found]
+
+
+def _query() -> Select[*tuple[Any, ...]]:
+    return (
+        select(Script, SheetLine, Take, VoiceModel, Generation)
+        .outerjoin(SheetLine, SheetLine.script_id == Script.id)
+        .outerjoin(Take, Script.current_take_id == Take.id)
+        .outerjoin(VoiceModel, Take.voice_model_id == VoiceModel.id)
+        .outerjoin(Generation, Take.generation_id == Generation.id)
+    )
+
+
+def _items(session: Session, query: Select[*tuple[Any, ...]]) -> Iterator[Item]:
+    for number, (script, line, take, voice, made) in enumerate(session.execute(query), 1):
+        info = _info(script, line, take, voice, made) if take else None
+        if line:
+            yield Item(
+                script.id, number, line.code, line.variant, line.file_name, line.path, line.pause or 0.0, info
+            )
+        else:
+            yield Item(script.id, number, script.title or script.id, "", "", "", 0.0, info)
+
+
+def _info(
+    script: Script, line: SheetLine | None, take: Take, voice: VoiceModel | None, made: Generation | None
+) -> TakeInfo:
+    wanted = script.text, script.voice_model_id, settings_of(script)
+    says_it = made is not None and (take.text, take.voice_model_id, made.settings) == wanted
+    return TakeInfo(
+        take.id, take.audio_key, take.bytes, take.seconds, take.engine, take.text, take.reading["text"],
+        voice.model_name if voice else take.voice_model_id, take.created_at, take.missing_at is not None, says_it,
+        line.approved_take_id == take.id if line else take.approved_at is not None,
+    )  # fmt: skip
