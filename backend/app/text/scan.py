@@ -131,6 +131,7 @@ def read(
 
     if place(0):  # invisible characters at the start
         trace.append(Span(0, place(0), text[: place(0)], "", 0, 0, "form", "fold"))
+    replaced: Hit | None = None  # what was read right before, brackets and quotes apart
     while cursor.position < len(folded):
         found = starts.search(folded, cursor.position)
         start = found.start() if found else len(folded)
@@ -141,6 +142,7 @@ def read(
             cursor.pending = " " if found and folded[start - 1] == " " else ""
             copy(cursor.position, start - len(cursor.pending))
             cursor.position = start
+            replaced = None
         if not found:
             break
         hit = first(cursor) if first else None
@@ -164,9 +166,11 @@ def read(
         cursor.pending = ""
         emit(start, hit, spoken)
         cursor.position = hit.end
-        if hit.spoken and hit.kind != "pause":
+        if hit.spoken or hit.rule not in ("bracket", "quotes"):
+            replaced = hit if hit.spoken and hit.kind != "pause" else None
+        if replaced:
             fitting = particles.agree(folded, hit.end, cursor.last())
-            if fitting and not _kept(fitting, hit, folded):
+            if fitting and not _kept(fitting, replaced, folded):
                 written, spoken = fitting
                 emit(hit.end, Hit(hit.end + len(written), "", "particle", "agreement"), spoken)
                 cursor.position = hit.end + len(written)

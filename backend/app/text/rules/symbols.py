@@ -12,7 +12,7 @@ from app.text.rules.electronic import EXTENSION, spell
 from app.text.scan import Cursor, Hit, hangul
 from app.text.tables import pairs
 
-_KEYS = re.compile(r" ?(?:버튼|키(?!워)|자|표|을 |를 |을$|를$|와|과|이나|나 |$|[.,)\]'\"]|또는|입력)")
+_KEYS = re.compile(r" ?(?:버튼|번|키(?!워)|자|표|을 |를 |을$|를$|와|과|이나|나 |$|[.,)\]'\"]|또는|입력)")
 _PRESS = re.compile(r"누르|눌러|입력|버튼|다이얼|별표|우물|번호|숫자|뒤에|끝에|후|마지막에")
 _PARTICLE = re.compile(r"(?:을|를|이|가|은|는|과|와|로|으로|나|이나|도|만|의|에)(?![가-힣])")
 _STAR = re.compile(r"표(?:(?![가-힣])|(?=[를을는은가이로와](?![가-힣])))|자(?=[를을])")
