@@ -211,7 +211,9 @@ def test_configuration_beside_the_tensors_is_read_over(
 
     made: dict[str, types.ModuleType] = {}
     for name in ("TTS.tts.configs.xtts_config", "TTS.config.shared_configs", module):
-        made.setdefault(name, types.ModuleType(name))
+        for end in range(1, name.count(".") + 2):
+            package = ".".join(name.split(".")[:end])
+            made.setdefault(package, types.ModuleType(package))
     for at, name in (
         ("TTS.tts.configs.xtts_config", "XttsConfig"),
         ("TTS.config.shared_configs", "BaseDatasetConfig"),
