@@ -9,6 +9,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from sqlalchemy import text
 
 from app import jobs
 from app.auth import service as auth
@@ -113,6 +114,16 @@ def prepare_folders(settings: Settings) -> None:
     for folder in (*FOLDERS.values(), "logs", "data"):
         with suppress(OSError):  # the diagnosis says which folder is missing or read-only, and what to do
             (settings.data_dir / folder).mkdir(parents=True, exist_ok=True)
+
+
+def check_database(settings: Settings) -> None:
+    """Raise SQLAlchemyError unless the database can be reached and read."""
+    database = Database(settings.database)
+    try:
+        with database.reading() as session:
+            session.execute(text("SELECT 1"))
+    finally:
+        database.close()
 
 
 def migrate(settings: Settings) -> None:

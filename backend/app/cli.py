@@ -9,12 +9,47 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from app.deps import Container
     from app.remote import Remote
 
+
+class Sentences(TyperGroup):
+    """Says in a sentence, and by the exit code, what an operator can put right; other errors are faults."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (OSError, ValueError) as error:
+            told = _trouble(error)
+        except Exception as error:
+            told = _database_trouble(error)
+        raise fail(*told)
+
+
+def _trouble(error: OSError | ValueError) -> tuple[str, int]:
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError) and error.title == "Settings":
+        return "\n".join(f"MOKSORI_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()), 2
+    if isinstance(error, OSError):
+        return f"{error.filename or 'A file'}: {error.strerror or error}", 1
+    raise error
+
+
+def _database_trouble(error: Exception) -> tuple[str, int]:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    if not isinstance(error, SQLAlchemyError):
+        raise error
+    reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+    return f"The database cannot be used: {reason}. See MOKSORI_DATABASE_URL and MOKSORI_DATA_DIR.", 1
+
+
 app = typer.Typer(
+    cls=Sentences,
     name="moksori",
     help="From a voice actor's recordings to finished announcements in that voice.",
     no_args_is_help=True,
@@ -80,18 +115,28 @@ def serve(
     """Start the service, with a worker beside it."""
     import uvicorn
 
+    from app import bootstrap
     from app.config import load_settings
     from app.main import create_app
 
     settings = load_settings(**{k: v for k, v in {"host": host, "port": port}.items() if v is not None})
+    bootstrap.prepare_folders(settings)
+    bootstrap.check_database(settings)
     application = create_app(settings)
     typer.echo(
         f"Moksori on http://{settings.host}:{settings.port} (API pages: /docs), data in {settings.data_dir}"
     )
-    uvicorn.run(
-        application, host=settings.host, port=settings.port, log_config=None, access_log=False,
-        timeout_graceful_shutdown=10, server_header=False,
-    )  # fmt: skip
+    try:
+        uvicorn.run(
+            application, host=settings.host, port=settings.port, log_config=None, access_log=False,
+            timeout_graceful_shutdown=10, server_header=False,
+        )  # fmt: skip
+    except SystemExit as ended:
+        if ended.code:
+            log = settings.logs_dir / "app.log"
+            raise fail(
+                f"The service did not start. Is port {settings.port} taken? {log} says more."
+            ) from None
 
 
 @app.command()
@@ -303,7 +348,7 @@ def samples_add(
     with service(url, token) as remote:
         for file in track(files, description="Uploading", disable=not sys.stderr.isatty()):
             transcript = file.with_suffix(".txt")
-            text = transcript.read_text(encoding="utf-8").strip() if transcript.exists() else ""
+            text = _text_of(transcript).strip() if transcript.exists() else ""
             try:
                 sample = remote.upload_sample(actor, file, text)
             except RemoteError as error:
@@ -386,7 +431,7 @@ def batch(
     """Speak every line of a file; exit code 1 when one failed."""
     from app.batching import speak_lines
 
-    lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    lines = [line.strip() for line in _text_of(file).splitlines() if line.strip()]
     if not lines:
         raise fail(f"{file} has no text.", 2)
     with service(url, token) as remote:
@@ -394,6 +439,13 @@ def batch(
     _table(["file", "seconds", "engine", "quality", "announcement"], takes)
     if any(not row[0].endswith(".wav") for row in takes):
         raise typer.Exit(1)
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise fail(f"{file} is not UTF-8 text.", 2) from None
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> None:

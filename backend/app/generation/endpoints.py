@@ -23,7 +23,13 @@ from app.scripts import service as scripts
 router = APIRouter(prefix="/voice-actors", tags=["generation"])
 AUDIO = {
     kind: {"schema": {"type": "string", "format": "binary"}}
-    for kind in ("audio/wav", "audio/flac", "audio/mpeg", "audio/ogg", "audio/basic")
+    for kind in ("audio/wav", "audio/flac", "audio/mpeg", "audio/ogg", "audio/basic", "audio/x-alaw-basic")
+}
+EVENT = {
+    "type": "object",
+    "description": "`data` is the batch as `GET …/batches/{batch_id}` answers it",
+    "properties": {"event": {"enum": ["progress", "end"]}, "data": {"type": "string"}},
+    "required": ["event", "data"],
 }
 EVENT_SECONDS = 0.5
 
@@ -72,7 +78,7 @@ def get_batch(batch_id: str, _: Viewer, session: Reading, container: Parts) -> B
 @router.get(
     "/batches/{batch_id}/events",
     response_class=Response,
-    responses=documented(404) | {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses=documented(404) | {200: {"content": {"text/event-stream": {"schema": EVENT}}}},
 )
 async def watch_batch(batch_id: str, _: Viewer, container: Parts) -> Response:
     """Server-sent events: `progress` whenever a count changes, and `end` once all is over."""

@@ -17,7 +17,8 @@ from app.samples.schemas import SampleOut
 from app.voice_actors import service as voice_actors
 
 router = APIRouter(prefix="/voice-actors/{actor_id}/samples", tags=["samples"])
-AUDIO = {"audio/wav": {"schema": {"type": "string", "format": "binary"}}}
+BYTES = {"schema": {"type": "string", "format": "binary"}}
+AUDIO = {"audio/wav": BYTES, "application/octet-stream": BYTES}
 
 
 @router.post(
