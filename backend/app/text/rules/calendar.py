@@ -223,7 +223,7 @@ def month_and_day(cursor: Cursor) -> Hit | None:
 
 def short_year(cursor: Cursor) -> Hit | None:
     """'26년, '26.6.5."""
-    match = re.compile(r"['‘’]([0-9]{2})(?=년|\.|학년도| ?~)").match(cursor.text, cursor.position)
+    match = re.compile(r"['‘’]([0-9]{2})(?=년|\.|학년도| ?~| [가-힣])").match(cursor.text, cursor.position)
     if not match:
         return None
     century = "20" if int(match[1]) < 60 else "19"
@@ -243,8 +243,13 @@ def short_year(cursor: Cursor) -> Hit | None:
         )
     unit = re.compile(r"년|학년도").match(cursor.text, match.end())
     if not unit:
-        return None
+        return None if cursor.text[match.end() : match.end() + 1] != " " else _old(match)
     return Hit(unit.end(), f"{numbers.sino(century + match[1])} {unit.group()}", "date", "short year")
+
+
+def _old(match: re.Match[str]) -> Hit:
+    """'88 서울올림픽: a year by its last digits."""
+    return Hit(match.end(), numbers.digits(match[1]), "date", "short year")
 
 
 def _weekday_list(written: str) -> str:

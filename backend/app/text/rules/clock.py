@@ -10,7 +10,7 @@ from app.text.scan import Cursor, Hit
 
 _TIME = r"([01]?[0-9]|2[0-4]):([0-5][0-9])(?::([0-5][0-9])(?:\.[0-9]+)?)?(?![0-9:])"
 TIME = re.compile(_TIME + r"(?: ?([AaPp])\.?[Mm]\.?(?![A-Za-z]))?")
-_HALF = re.compile(r"(?P<half>오전|오후|낮|밤|새벽|아침|저녁|[AP]M)? ?")
+_HALF = re.compile(r"(?P<half>오전|오후|낮|밤|새벽|아침|저녁|[AaPp][Mm])? ?")
 _DATE_NEXT = re.compile(r"(?:[0-9]{4}[-./년] ?)?[0-9]{1,2}[-./월] ?[0-9]{1,2}")
 _LATER_DATE = re.compile(
     r"~ ?(?:[0-9]{4}[-./년] ?)?[0-9]{1,2}[-./월] ?[0-9]{1,2}[.일]?(?: ?\([월화수목금토일]\))? ?$"

@@ -52,7 +52,7 @@ def phrase(cursor: Cursor) -> Hit | None:
     name = _COMPANIES[company[1]]
     if hangul(text[company.end() : company.end() + 1]) and cursor.previous() in " \n":
         return Hit(company.end(), f"{name} ", "symbol", "company")
-    if hangul(cursor.previous()):
+    if cursor.previous().isalnum():
         gap = " " if hangul(text[company.end() : company.end() + 1]) else ""
         return Hit(company.end(), f" {name}{gap}", "symbol", "company")
     return None
