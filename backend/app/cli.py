@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 from typer.core import TyperGroup
 
+from app.sheets_cli import sheet_app
+
 if TYPE_CHECKING:
     from app.deps import Container
     from app.remote import Remote
@@ -66,6 +68,7 @@ app.add_typer(user_app, name="user")
 app.add_typer(actors_app, name="actors")
 app.add_typer(samples_app, name="samples")
 app.add_typer(models_app, name="models")
+app.add_typer(sheet_app, name="sheet")
 
 AUDIO_SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".oga"}
 Url = Annotated[Optional[str], typer.Option("--url", envvar="MOKSORI_URL", help="the service's address")]  # noqa: UP045

@@ -14,11 +14,13 @@ PREFIX = "/api/v1"
 
 
 class RemoteError(Exception):
-    """The service refused, or cannot be reached; the message says what to do."""
+    """The service refused, or cannot be reached; the message says what to do, `problem` is its whole answer."""
 
-    def __init__(self, message: str, code: str = "", status: int = 0) -> None:
+    def __init__(
+        self, message: str, code: str = "", status: int = 0, problem: dict[str, Any] | None = None
+    ) -> None:
         super().__init__(message)
-        self.code, self.status = code, status
+        self.code, self.status, self.problem = code, status, problem or {}
 
 
 class Remote:
@@ -60,6 +62,26 @@ class Remote:
         if answer.headers.get("content-type", "").startswith("application/json"):
             return answer.json()
         return answer.content
+
+    def download(self, method: str, path: str, target: Path, **options: Any) -> int:
+        """One request whose answer goes into a file as it comes; its bytes. What was cut off is not left there."""
+        part = target.with_name(f".{target.name}.part")
+        try:
+            with self._client.stream(method, PREFIX + path, **options) as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise _refusal(answer)
+                with part.open("wb") as file:
+                    for block in answer.iter_bytes():
+                        file.write(block)
+            part.replace(target)
+        except httpx.HTTPError as error:
+            raise RemoteError(
+                f"The answer from {self.url} was cut off ({type(error).__name__}). Try again."
+            ) from None
+        finally:
+            part.unlink(missing_ok=True)
+        return target.stat().st_size
 
     def pages(self, path: str, **params: Any) -> Iterator[dict[str, Any]]:
         """Every item of a list, page by page."""
@@ -127,6 +149,6 @@ def _refusal(answer: httpx.Response) -> RemoteError:
         message = f"{problem['title']}. {problem['detail']}"
         for error in problem.get("errors", ()):
             message += f"\n  {error['field']}: {error['message']}"
-        return RemoteError(message, problem["code"], answer.status_code)
+        return RemoteError(message, problem["code"], answer.status_code, problem)
     except (ValueError, KeyError, TypeError):
         return RemoteError(f"The service answered {answer.status_code}.", status=answer.status_code)
