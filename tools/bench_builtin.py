@@ -48,9 +48,7 @@ def main() -> None:
 
     recordings = {actor: prompts(actor, options.seconds, 40) for actor in actors}
     references = {actor: likeness.reference(held_out) for actor, (_, held_out) in recordings.items()}
-    print(
-        f"{'actor':<10} {'pitch':>6} {'similar':>8} {'least':>6} {'espeak':>7} {'first':>7} {'clear':>6} {'real':>6} {'build':>7}"
-    )
+    print("actor       pitch  similar  least  espeak   first  clear   real   build")
     spoken = cpu = wall = 0.0
     voices: dict[str, VoiceState] = {}
     with Espeak() as espeak:

@@ -25,7 +25,9 @@ VARIANT, PITCH = "f2", 30
 ORDER = 20  # mel-cepstral coefficients that frames are compared by
 CONTEXT = 4  # rows before and after (20 ms) that count as well, so that movements find their like
 CONTEXT_WEIGHT = 0.7
-NEAREST = 6  # of the actor's frames, whose mean takes a frame's place
+NEAREST = (
+    3  # of the actor's frames, whose mean takes a frame's place; more sound duller and less like the actor
+)
 HOP = 2  # rows from one compared frame to the next: speech hardly changes in 10 ms
 SMOOTH = 1.5  # rows: standard deviation of the window over chosen envelopes
 MOST_VARIANCE = 1.6  # by which the spread that averaging took away is given back, at most
