@@ -13,7 +13,7 @@ from app.text.rules import RULES
 from app.text.rules.amounts import amount
 from app.text.rules.calendar import full_date, month_and_day
 from app.text.rules.clock import time
-from app.text.rules.identifiers import spell_code
+from app.text.rules.codes import spell_code
 from app.text.rules.money import coded_amount
 from app.text.rules.phones import telephone
 from app.text.scan import Cursor, Hit, Rule, read

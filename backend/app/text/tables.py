@@ -168,6 +168,16 @@ def words() -> tuple[dict[str, str], Prefixes]:
     return exact, Prefixes(lower)
 
 
+def listed_word(written: str) -> str | None:
+    """The listed reading of a word whatever its case; two capitals are an acronym of their own (IT, not it)."""
+    exact, lower = words()
+    if written in exact:
+        return exact[written]
+    if len(written) <= 2 and written.isupper():
+        return None
+    return lower.forms.get(written.lower())
+
+
 def load() -> None:
     """Load every list now rather than with the first text."""
     for table in (counters, contexts, units, currencies, words):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.text.rules import (
     calendar,
     clock,
+    codes,
     electronic,
     expressions,
     fractions,
@@ -49,7 +50,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         latin.phrase,
         latin.roman,
         latin.grade,
-        identifiers.code,
+        codes.code,
         latin.word,
     ),
     OTHER: (

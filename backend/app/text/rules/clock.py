@@ -15,6 +15,7 @@ _DATE_NEXT = re.compile(r"(?:[0-9]{4}[-./년] ?)?[0-9]{1,2}[-./월] ?[0-9]{1,2}"
 _LATER_DATE = re.compile(
     r"~ ?(?:[0-9]{4}[-./년] ?)?[0-9]{1,2}[-./월] ?[0-9]{1,2}[.일]?(?: ?\([월화수목금토일]\))? ?$"
 )
+_TILDE = re.compile(r" ?~ ?")
 ENGLISH_HALVES = {"AM": "오전", "PM": "오후", "am": "오전", "pm": "오후"}
 _ENGLISH_HALF = re.compile(r"([AaPp])\.?[Mm]\.? ?(?=[0-9]{1,2}(?::[0-9]{2}|시))")
 _SEP = re.compile(r" ?[~-] ?")
@@ -126,7 +127,16 @@ def moment(cursor: Cursor) -> Hit | None:
     date = spoken_date(match[1], match[2], match[3])
     if not date:
         return None
-    return Hit(match.end(), f"{date} {_of(match, 3)}", "date", "moment")
+    spoken = f"{date} {_of(match, 3)}"
+    sign = _TILDE.match(cursor.text, match.end())
+    later = _MOMENT.match(cursor.text, sign.end()) if sign else None
+    if later:
+        day = spoken_date(later[1], later[2], later[3])
+        return _between(cursor, later.end(), spoken, f"{day} {_of(later, 3)}")
+    clock = TIME.match(cursor.text, sign.end()) if sign else None
+    if clock:
+        return _between(cursor, clock.end(), spoken, _of(clock))
+    return Hit(match.end(), spoken, "date", "moment")
 
 
 def english_half(cursor: Cursor) -> Hit | None:

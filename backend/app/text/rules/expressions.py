@@ -22,6 +22,7 @@ _EVENT = re.compile(
     r"(?= ?(?:운동|사건|혁명|항쟁|전쟁|사태|민주화|군사|만세|의거|참사|테러|선언|합의))"
 )
 _IP = re.compile(r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9.])")
+_PRIMES = re.compile(r"([0-9]{1,2})'([0-5][0-9])\"")
 _MONTHS = re.compile(r"[0-9]{1,2}(?:[·,] ?[0-9]{1,2}){1,5}월(?!드)")
 _TIMES = re.compile(
     r"([0-9]{1,5}(?:\.[0-9]+)?) ?[xX*×] ?([0-9]{1,5}(?:\.[0-9]+)?)(?: ?[xX*×] ?([0-9]{1,5}(?:\.[0-9]+)?))?(?![0-9])"
@@ -59,6 +60,10 @@ def special_number(cursor: Cursor) -> Hit | None:
         groups = [group for group in match.groups() if group]
         spoken = "".join(f"{_plain(group)} 곱하기 " for group in groups[:-1])
         return Hit(match.end() - len(groups[-1]), spoken, "number_expr", "times")
+    match = cursor.match(_PRIMES)
+    if match:
+        spoken = f"{numbers.sino(match[1])} 분 {numbers.sino(match[2])} 초"
+        return Hit(match.end(), spoken, "time", "minutes and seconds")
     match = cursor.match(_MONTHS)
     months = [int(month) for month in re.findall("[0-9]+", match.group())] if match else []
     if match and all(1 <= month <= 12 for month in months):

@@ -6,7 +6,7 @@ import re
 
 from app.text import numbers
 from app.text.scan import Cursor, Hit
-from app.text.tables import pairs, units, words
+from app.text.tables import listed_word, pairs, units, words
 from app.text.transliterate import transliterate
 
 _RUN = re.compile(r"[A-Za-z]{1,40}(?:['’][A-Za-z]{1,2}(?![A-Za-z]))?")
@@ -14,6 +14,7 @@ _ALNUM = re.compile(r"[A-Za-z0-9]")
 _GOES_ON = re.compile(r"[A-Za-z0-9]|[.,][0-9]|%|℃|배|원")
 _POINT = re.compile(r"\.(?= ?[0-9(])")  # Tel. 02-…
 _NUMBERED = re.compile(r"[Nn][oO]\. ?([0-9]{1,6})")
+_VERSION = re.compile(r"[vV](?:er)?\.? ?([0-9]{1,4}(?:\.[0-9]{1,4}){1,4})(?![0-9])")
 _ROMAN = re.compile(r"(?:IX|IV|VI{0,3}|I{1,3}|XI{0,2}|X)(?![A-Za-z0-9&.'-])")
 _ROMANS = ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII")
 _GRADE = re.compile(r"([A-D]{1,3}[0-9]?)([+-])(?=[ ,.)]|$|등급|학점|형|급)")
@@ -26,16 +27,6 @@ _SPELLED_BEFORE = re.compile(
 )
 
 
-def known(written: str) -> str | None:
-    """The listed reading of a word whatever its case; two capitals are an acronym of their own (IT, not it)."""
-    exact, lower = words()
-    if written in exact:
-        return exact[written]
-    if len(written) <= 2 and written.isupper():
-        return None
-    return lower.forms.get(written.lower())
-
-
 def _listed(cursor: Cursor) -> tuple[int, str] | None:
     """The longest listed form here that is no part of a longer one: Wi-Fi, 5G, T map, GS25."""
     text, start = cursor.text, cursor.position
@@ -44,7 +35,7 @@ def _listed(cursor: Cursor) -> tuple[int, str] | None:
         torn = form[-1].isalnum() and form[-1].isascii() and _ALNUM.match(after)  # A4 is no A
         if torn or form.isdigit() or len(form) < length:
             continue
-        spoken = known(form)
+        spoken = listed_word(form)
         if spoken:
             return start + length, spoken
     return None
@@ -66,7 +57,11 @@ def phrase(cursor: Cursor) -> Hit | None:
 
 
 def numbered(cursor: Cursor) -> Hit | None:
-    """No. 3 → 넘버 삼."""
+    """No. 3 → 넘버 삼, v3.2 → 버전 삼 점 이."""
+    version = cursor.match(_VERSION)
+    if version:
+        spoken = " 점 ".join(map(numbers.sino, version[1].split(".")))
+        return Hit(version.end(), f"버전 {spoken}", "latin", "version")
     match = cursor.match(_NUMBERED)
     if not match:
         return None
@@ -113,11 +108,11 @@ def _word(cursor: Cursor, match: re.Match[str]) -> Hit:
     written, text = match.group(), cursor.text
     if re.fullmatch("O{2,3}|X{2,3}", written) and "가" <= cursor.previous() <= "힣":
         return Hit(match.end(), "땡땡", "latin", "nameless")
-    spoken = known(written)
+    spoken = listed_word(written)
     if spoken:
         return Hit(match.end(), spoken, "latin", "word list")
-    if written[-2:-1] in ("'", "’") and written[-1] in "sS" and known(written[:-2]):
-        return Hit(match.end(), f"{known(written[:-2])}스", "latin", "word list")
+    if written[-2:-1] in ("'", "’") and written[-1] in "sS" and listed_word(written[:-2]):
+        return Hit(match.end(), f"{listed_word(written[:-2])}스", "latin", "word list")
     letters = pairs("letters.tsv").forms
     run = re.sub(r"['’]", "", written)
     spelled = "".join(letters[letter.upper()] for letter in run)

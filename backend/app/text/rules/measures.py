@@ -14,9 +14,11 @@ MONTHS = (
 )  # fmt: skip
 RESOLUTIONS = frozenset({144, 240, 360, 480, 540, 720, 1080, 1440, 2160})  # 1080p is no point
 _AMPERE = re.compile(r"차단기|전류|용량|퓨즈|콘센트|정격|충전|누전")  # else 24A is a seat or a type
+_LASTS = re.compile(r"(?:시간|소요|대기|까지)[ :약]{0,4}$")  # 소요시간: 25m
 _LETTER = re.compile(r"[A-Za-z]")
 _SLASH = re.compile(r" ?/ ?")
 _PER_ENDS = re.compile(r"(?![A-Za-z0-9가-힣])|에|로|으로|이며|입|은|는|이|의|을|를|씩")
+_ALONE = re.compile(r" ?(?:$|[),.])")
 _PER_TIME = re.compile(r"/(일|월|시간|분|회|년|인|day)(?![가-힣A-Za-z])")
 _MONEY = frozenset({"원", "달러", "엔", "유로", "위안", "파운드"})
 _DATES = frozenset({"년", "월", "일", "개월", "주", "월분", "년도"})
@@ -69,6 +71,8 @@ def _unit(text: str, at: int, found: Amount, before: str, space: bool) -> Measur
         return None
     if unit == "A" and not _AMPERE.search(before):
         return None
+    if unit == "m" and _LASTS.search(before):
+        return Measure(at + 1, "분")
     if unit == "p" and found.value in RESOLUTIONS:
         return Measure(at + 1, "피")
     return _rated(text, Measure(at + len(unit), units()[1][unit]))
@@ -140,5 +144,7 @@ def rate(text: str, position: int) -> tuple[int, str] | None:
     slash = _SLASH.match(text, position)
     form = pairs("per.tsv").longest(text, slash.end()) if slash else None
     if not slash or not form or not _PER_ENDS.match(text, slash.end() + len(form)):
+        return None
+    if slash.group() != "/" and not _ALONE.match(text, slash.end() + len(form)):  # 1억원 / 월 80만원
         return None
     return slash.end() + len(form), pairs("per.tsv").forms[form]
