@@ -88,6 +88,64 @@ def speak(arguments: argparse.Namespace) -> None:
     print(json.dumps(out))
 
 
+def compare(precision: str) -> dict[str, float]:
+    """How far full-size results are from coqui-tts's: the largest difference, relative to the largest value.
+
+    The same bounds as the tests hold for fp32; smaller precisions are reported.
+    """
+    import numpy as np
+    import torch
+
+    from app.speech.interface import Recording
+    from app.speech.xtts.gpt import Cache
+    from app.speech.xtts.model import Model
+    from app.speech.xtts.sampling import Sampling, sample
+    from app.speech.xtts.vocoder import Frames
+    from tests.speech.xtts import checkpoints
+
+    with np.load(OFFICIAL / "arrays.npz") as arrays:
+        expected = dict(arrays)
+    model, found = Model(CONVERTED if precision != "fp32" else OFFICIAL, precision), {}
+
+    def differ(name: str, ours: Any, theirs: Any) -> None:
+        ours = np.asarray(ours)
+        found[name] = max(found.get(name, 0.0), float(np.abs(ours - theirs).max() / np.abs(theirs).max()))
+
+    voice = model.condition([Recording(checkpoints.recording(0, 6.7, 22050), 22050)])
+    for part in ("latents", "speaker"):
+        differ(f"voice {part}", voice.arrays[part], expected[f"voice/one/{part}"])
+    gpt, right, total = model.gpt, 0, 0
+    with torch.inference_mode():
+        prefix = gpt.prefix(torch.from_numpy(expected["voice/one/latents"]))
+        for text in ("short", "usual"):
+            cache = Cache(gpt.settings, 1, 192, gpt.dtype, gpt.device)
+            cache.put(0, prefix)
+            prompt = gpt.prompt(expected[f"text/{text}/tokens"].tolist())
+            x = gpt.prefill(prompt[None], cache, 0, 32)[:, -1]
+            lengths = torch.tensor([32 + len(prompt)], device=gpt.device)
+            seen = torch.zeros(1, gpt.settings.audio_tokens, dtype=torch.bool, device=gpt.device)
+            seen[0, [1, gpt.settings.start_audio]] = True
+            states, logits = [], []
+            for number, code in enumerate(expected[f"text/{text}/codes"].tolist(), 1):
+                states.append(gpt.states(x))
+                logits.append(gpt.logits(states[-1]))
+                choice = sample(logits[-1], seen, torch.zeros(1), Sampling(temperature=0))
+                right, total = right + (int(choice) == code), total + 1
+                seen[0, code] = True
+                fed = torch.tensor([[code], [number]], device=gpt.device)
+                x = gpt.decode(gpt.embed(*fed), cache, lengths, 192)
+                lengths += 1
+            wanted = expected[f"text/{text}/logits"]
+            differ("logits", torch.cat(logits)[: len(wanted)].cpu(), wanted[: len(logits)])
+            differ("latents", torch.cat(states).cpu(), expected[f"text/{text}/states"])
+            frames = Frames()
+            known = torch.from_numpy(expected[f"text/{text}/states"])
+            speaker = torch.from_numpy(expected["voice/one/speaker"])[None]
+            wave = model.vocoder(frames(known, 0, frames.total(len(known)))[None], speaker)[0].cpu()
+            differ("waveform", wave[::5], expected[f"text/{text}/wave/usual"])
+    return {**found, "greedy codes that differ": float(total - right)}
+
+
 def machine() -> str:
     import torch
 
@@ -124,10 +182,14 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--batches", default="32,128")
+    parser.add_argument("--compare", choices=["fp32", "bf16", "int8"], help="only compare results")
     parser.add_argument("--child", choices=["start", "one", "many"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         speak(arguments)
+        return
+    if arguments.compare:
+        print(json.dumps({name: round(value, 7) for name, value in compare(arguments.compare).items()}))
         return
     if not (OFFICIAL / "model.pth").is_file() or not COQUI.is_file():
         sys.exit("There is nothing to compare with yet: run `make reference` first.")
@@ -152,6 +214,12 @@ def main() -> None:
     done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, check=True, text=True)
     coqui = json.loads(done.stdout.splitlines()[-1])
 
+    for precision in ("fp32", "bf16", "int8"):
+        compared = subprocess.run(
+            [sys.executable, __file__, "--compare", precision], stdout=subprocess.PIPE, check=True, text=True
+        )
+        print(f"Differences from coqui-tts in {precision}: {compared.stdout.strip()}")
+    print()
     theirs = median(coqui["whole"]) / coqui["seconds"]  # work an audio second
     ours = median(one["whole"]) / one["seconds"]
     batches = {count: median(rates) for count, rates in many["many"].items()}

@@ -122,10 +122,12 @@ def load_recording(audio: np.ndarray, rate: int, wanted: int) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def arrays_of(model: coqui.Xtts) -> dict[str, np.ndarray]:
+def arrays_of(
+    model: coqui.Xtts, voices: tuple[str, ...] = tuple(VOICES), texts: tuple[str, ...] = tuple(TEXTS)
+) -> dict[str, np.ndarray]:
     out: dict[str, np.ndarray] = {}
     coqui.load_audio = lambda item, wanted: load_recording(*item, wanted)
-    for name, samples in VOICES.items():
+    for name, samples in ((name, VOICES[name]) for name in voices):
         recordings = [
             (checkpoints.recording(i, seconds, rate), rate) for i, (seconds, rate) in enumerate(samples)
         ]
@@ -137,7 +139,7 @@ def arrays_of(model: coqui.Xtts) -> dict[str, np.ndarray]:
         if name == "one":
             voice = (latents, embedding)
     latents, embedding = voice
-    for name, text in TEXTS.items():
+    for name, text in ((name, TEXTS[name]) for name in texts):
         ids = model.tokenizer.encode(text, lang="ko")
         out[f"text/{name}/tokens"] = np.asarray(ids)
         tokens = torch.tensor([ids])
@@ -225,12 +227,14 @@ def tiny(write: bool, folder: Path) -> None:
 
 def full(folder: Path) -> None:
     """XTTS v2's size with made-up weights; its stop code never wins, so that lengths can be chosen."""
-    if (folder / "model.pth").exists():
-        print(f"{folder} is there")
-        return
     config = config_of(model_args())
-    checkpoints.write_checkpoint(folder, shapes_of(config), config.to_dict(), stop_bias=-1000.0)
-    print(f"wrote {folder}")
+    if not (folder / "model.pth").exists():
+        checkpoints.write_checkpoint(folder, shapes_of(config), config.to_dict(), stop_bias=-1000.0)
+    if not (folder / "arrays.npz").exists():
+        np.savez_compressed(
+            folder / "arrays.npz", **arrays_of(load(folder, config), ("one",), ("short", "usual"))
+        )
+    print(f"{folder} is there")
 
 
 def main() -> None:

@@ -160,6 +160,7 @@ class Batch:
         if plan.admit:
             self._runner.admit([self._speeches[request].job for request, _ in plan.admit])
             events += self._gather()
+        self._voicing.settle()
         self._runner.start()
         events += self._speak()  # of the step before: on a GPU beside the decoding
         self._runner.finish()

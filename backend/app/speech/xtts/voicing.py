@@ -81,11 +81,15 @@ class Voicing:
         """Take half as many windows at once: memory was short."""
         self._batch = max(1, self._batch // 2)
 
+    def settle(self) -> None:
+        """Windows made until now will be spoken: on a GPU, what is begun after this is not waited for."""
+        if self._stream is not None:
+            self._stream.wait_stream(torch.cuda.current_stream())
+
     def __call__(self, windows: Sequence[Window]) -> list[NDArray[np.float32]]:
         """The wanted audio of each window, in their order."""
         if self._stream is None:
             return self._speak(windows)
-        self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
             return self._speak(windows)
 
