@@ -21,6 +21,8 @@ from sqlalchemy import text
 
 from app import bootstrap
 from app.api import router as api
+from app.clients.elevenlabs.endpoints import router as elevenlabs
+from app.clients.openai.endpoints import router as openai
 from app.config import Settings, load_settings
 from app.deps import Container, Parts
 from app.jobs.supervisor import Supervisor
@@ -118,8 +120,8 @@ def create_app(settings: Settings | None = None, container: Container | None = N
     problems.install(app)
     app.add_exception_handler(StorageError, _storage_error)
     app.add_exception_handler(OSError, _os_error)
-    app.include_router(operations)
-    app.include_router(api)
+    for router in (operations, api, openai, elevenlabs):
+        app.include_router(router)
     _offline_pages(app)
     _document_problems(app)
     app.add_middleware(BodyLimit, upload_bytes=settings.upload_max_bytes)

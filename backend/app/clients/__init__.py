@@ -1,0 +1,1 @@
+"""Doors for programs written for other speech services: their addresses and shapes, our voices and rules."""
