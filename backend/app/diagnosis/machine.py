@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ PACKAGES = (
 LOW_SPACE = 2 * 2**30
 
 
+@cache  # what is installed changes with a new process at the earliest
 def version_of(package: str) -> str | None:
     try:
         return metadata.version(package)
