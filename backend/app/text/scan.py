@@ -16,6 +16,7 @@ LOOK_BACK = 24  # characters before a number that may say what it is
 WEEKDAY_RANGE = r"(?<![가-힣])[월화수목금토일]\s?[~\-]\s?[월화수목금토일](?![가-힣])"
 FILE_END = r"\.(?=[A-Za-z]{3,4}(?![A-Za-z0-9]))"
 INTERESTING = re.compile(rf"[^가-힣 .,?!\n]|{WEEKDAY_RANGE}|{particles.BOTH.pattern}| {{2,}}|{FILE_END}")
+_NO_SPACE = (("", " "), ())  # after these a space is one too many, but not where the text begins
 DIGIT, LATIN, OTHER = "digit", "latin", "other"
 
 
@@ -109,7 +110,8 @@ def read(
                 )
             )  # fmt: skip
         if hit.unclear:
-            unclear.append(Unclear(place(start), place(hit.end), written, hit.unclear, spoken.strip()))
+            own = text[place(cursor.position) : place(hit.end)]
+            unclear.append(Unclear(place(cursor.position), place(hit.end), own, hit.unclear, spoken.strip()))
         cursor.say(spoken)
 
     def copy(start: int, end: int) -> None:
@@ -135,7 +137,11 @@ def read(
     while cursor.position < len(folded):
         found = starts.search(folded, cursor.position)
         start = found.start() if found else len(folded)
-        if start > cursor.position and folded[cursor.position] == " " == cursor.last():
+        if (
+            start > cursor.position
+            and folded[cursor.position] == " "
+            and cursor.last() in _NO_SPACE[not cursor.position]
+        ):
             emit(cursor.position, Hit(cursor.position + 1, "", "pause", "spaces"), "")
             cursor.position += 1
         if start > cursor.position:

@@ -214,6 +214,7 @@ def month_and_day(cursor: Cursor) -> Hit | None:
         certain = (bool(_dated(cursor)) and bool(cue("date_after", _BEGINS_WITH).match(text, end))) or (
             match.group().endswith(".")
             and bool(re.compile(r"까지|부터|에(?![가-힣])| [가-힣]").match(text, end))
+            and (len(match[3]) == 2 or text[end : end + 1] != " ")
             and not re.search(r"[은는이가을를] $", cursor.before(2))
         )
     if not certain:

@@ -14,6 +14,7 @@ MONTHS = (
 )  # fmt: skip
 RESOLUTIONS = frozenset({144, 240, 360, 480, 540, 720, 1080, 1440, 2160})  # 1080p is no point
 _AMPERE = re.compile(r"차단기|전류|용량|퓨즈|콘센트|정격|충전|누전")  # else 24A is a seat or a type
+_CLAUSE = re.compile(r"[.,!?:] |[.,!?:]$|\n")  # words before it speak of something else
 _LASTS = re.compile(r"(?:시간|소요|대기|까지)[ :약]{0,4}$")  # 소요시간: 25m
 _LETTER = re.compile(r"[A-Za-z]")
 _SLASH = re.compile(r" ?/ ?")
@@ -113,6 +114,7 @@ def _counter(text: str, at: int, found: Amount, before: str, space: bool) -> Mea
         and stop < len(text)
     ):
         return None
+    before = _CLAUSE.split(before)[-1]
     for context in contexts().get(form, ()):
         if context.fits(found.value or 0, before, text, stop):
             counter = context.counter

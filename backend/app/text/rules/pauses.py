@@ -20,6 +20,7 @@ _UNTIL = re.compile(r"[가-힣0-9 ]{1,12}까지")
 _DASH = re.compile(r" ?[-—―─━]+ ?")
 _ARROW = re.compile(r" ?→ ?")
 _SPACES = re.compile(r" +")
+_SILENT = re.compile(r"[ )\]}>』」》〉\"'”’★☆●○■□◆◇▶►…~^]{0,20}")
 _STOPS = ("", ".", ",", "?", "!", "\n")
 
 
@@ -28,7 +29,9 @@ def pause(cursor: Cursor, end: int, rule: str = "pause") -> Hit:
     text = cursor.text
     while end < len(text) and text[end] == " ":
         end += 1
-    closing = end >= len(text) or text[end] in ".,?!\n"
+    ahead = _SILENT.match(text, end)
+    after = ahead.end() if ahead else end
+    closing = after >= len(text) or text[after] in ".,?!\n"
     if not closing and cursor.last_spoken() not in _STOPS:
         return Hit(end, ", ", "pause", rule)
     if closing or cursor.last() in ("", " ", "\n"):

@@ -26,7 +26,7 @@ _COMPARISONS = {
     "<": "미만",
     ">": "초과",
 }
-_LISTED = re.compile(r"([1-9][0-9]?)(?:\)|\.(?= [가-힣]))")
+_LISTED = re.compile(r"([1-9][0-9]?)(?:\)|\.(?= ?[가-힣]))")
 _NOUN = re.compile(r"[가-힣]{2}")
 
 
@@ -65,7 +65,8 @@ def listed(cursor: Cursor) -> Hit | None:
     if match.group()[-1] == ")" and before.rfind("(") > before.rfind(")"):
         return None
     lead = "" if cursor.last_spoken() in ("", ".", ",", "?", "!", "\n") else ", "
-    return Hit(match.end(), f"{lead}{numbers.sino(match[1])},", "number", "list", joins=bool(lead))
+    gap = " " if _NOUN.match(cursor.text, match.end()) else ""
+    return Hit(match.end(), f"{lead}{numbers.sino(match[1])},{gap}", "number", "list", joins=bool(lead))
 
 
 def bare(cursor: Cursor) -> Hit | None:

@@ -10,7 +10,7 @@ from app.text.rules.measures import Measure, measure, phrase, rate
 from app.text.scan import Cursor, Hit
 from app.text.tables import Counter
 
-_RANGE = re.compile(r" ?~ ?(?=[0-9])|(?<=[0-9가-힣%℃a-zA-Z])-(?=[0-9])")
+_RANGE = re.compile(r" ?~ ?(?=[0-9])|, ?(?=[2-4][가-힣])|(?<=[0-9가-힣%℃a-zA-Z])-(?=[0-9])")
 _GOES_ON = re.compile(r"[~-]")
 _LEADING = re.compile(r"[0-9,]+")
 _HYPHENED = frozenset({"호", "번지", "동", "번", "번길"})  # 1-2번 is a name, 10-20명 a range
@@ -57,21 +57,23 @@ def _range(text: str, first: Amount, unit: Measure | None, before: str) -> Hit |
     dash = "-" in sign.group()
     second_unit = measure(text, second, before)
     if second_unit is None:
-        if unit or dash or _GOES_ON.match(text, second.end):
+        if unit or sign.group().strip() != "~" or _GOES_ON.match(text, second.end):
             return None
         return Hit(second.end, f"{first.spoken}에서 {second.spoken}", "number_expr", "range")
+    both = _neighbours(first, second, second_unit)
+    if sign.group().startswith(","):  # 2, 3명 is two or three; 2, 3층 is two floors
+        native = second_unit.counter and second_unit.counter.limit
+        return Hit(second_unit.end, both, second_unit.kind, "range") if both and native and not unit else None
     if dash and not _rises(first, second, second_unit):
         return None
-    both = None
     if unit is None:
-        both = _neighbours(first, second, second_unit)
         first = _same_magnitude(first, second)
     left = phrase(first, unit or second_unit, before)[0]
     right = phrase(second, second_unit, before)[0]
     if "#" in second_unit.spoken:  # 시속 is said once
         right = right.removeprefix(second_unit.spoken.split(" ", 1)[0] + " ")
     full = f"{left}에서 {right}"
-    if both:
+    if both and unit is None:
         return Hit(second_unit.end, both, second_unit.kind, "range", (full,))
     return Hit(second_unit.end, full, second_unit.kind, "range")
 

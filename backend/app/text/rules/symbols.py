@@ -11,6 +11,7 @@ from app.text.rules import pauses
 from app.text.rules.electronic import EXTENSION, spell
 from app.text.scan import Cursor, Hit, hangul
 from app.text.tables import pairs
+from app.text.transliterate import LEADS
 
 _KEYS = re.compile(r" ?(?:버튼|번|키(?!워)|자|표|을 |를 |을$|를$|와|과|이나|나 |$|[.,)\]'\"]|또는|입력)")
 _PRESS = re.compile(r"누르|눌러|입력|버튼|다이얼|별표|우물|번호|숫자|뒤에|끝에|후|마지막에")
@@ -85,7 +86,15 @@ def _listed(cursor: Cursor) -> Hit | None:
         if spoken == "-":
             return pauses.nothing(cursor, end, "sign")
         return Hit(end, f" {spoken} " if listed in "&@+×÷±√" else f"{spoken} ", "symbol", "sign")
-    name = pairs("letters.tsv").forms.get(cursor.text[cursor.position])
+    char = cursor.text[cursor.position]
+    enclosed = unicodedata.normalize("NFKC", char).strip("()") if "㈀" <= char <= "㋿" else char
+    if len(enclosed) == 1 and "ᄀ" <= enclosed <= "ᄒ":  # ㉠ holds a conjoining letter
+        enclosed = LEADS[ord(enclosed) - ord("ᄀ")]
+    name = pairs("letters.tsv").forms.get(enclosed)
+    if not name and enclosed.isdigit():
+        name = numbers.sino(enclosed)
+    if not name and enclosed != char and all(map(hangul, enclosed)):
+        name = enclosed
     return Hit(cursor.position + 1, name, "symbol", "letter") if name else None
 
 
@@ -171,7 +180,8 @@ def _paused(cursor: Cursor) -> Hit:
 
 
 _READERS: dict[str, Callable[[Cursor], Hit]] = {
-    **dict.fromkeys("<>{}〔〕【】:;/|…※▶▷►◆◇■□●★☆▪◦‣➤➢☞↔⇨_\\^←↓", _paused),
+    **dict.fromkeys("<>{}〔〕【】:;/|…※▶▷►◆◇■□●★☆▪◦‣➤➢☞↔⇨_\\←↓", _paused),
+    "^": lambda cursor: pauses.nothing(cursor, cursor.position + 1, "emotion"),
     **dict.fromkeys("\"'“”‘’「」『』〈〉《》`", pauses.quotes),
     **dict.fromkeys("([", pauses.opening),
     **dict.fromkeys(")]", pauses.closing),
