@@ -54,7 +54,9 @@ class Espeak:
         self._library = ctypes.CDLL(library)
         self._heard = bytearray()
         self.words: list[tuple[int, int, int]] = []
-        self.sample_rate: int = self._library.espeak_Initialize(_SYNCHRONOUS, 0, data.encode(), 0x8000)
+        self.sample_rate: int = self._library.espeak_Initialize(
+            _SYNCHRONOUS, 0, data.encode() or None, 0x8000
+        )
         if self.sample_rate <= 0:
             raise OSError("espeak_Initialize failed")
         self._library.espeak_Info.restype = ctypes.c_char_p
