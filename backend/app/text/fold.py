@@ -41,6 +41,7 @@ def _one(char: str) -> str:
         return str(unicodedata.digit(char))
     if (
         char in _KEPT
+        or "ㄱ" <= char <= "ㆎ"
         or "㎀" <= char <= "㏿"
         or "①" <= char <= "⑳"
         or "Ⅰ" <= char <= "ⅿ"
