@@ -102,8 +102,9 @@ def change_user(session: Session, user_id: str, change: UserChange) -> User:
 
 
 def _another_administrator(session: Session, user_id: str) -> bool:
-    query = select(User.id).where(User.role == "admin", User.active, User.id != user_id)
-    return session.scalar(query.limit(1)) is not None
+    # Locked, in one order: two administrators who demote each other at once must not both succeed.
+    query = select(User.id).where(User.role == "admin", User.active).order_by(User.id).with_for_update()
+    return any(each != user_id for each in session.scalars(query))
 
 
 def create_token(session: Session, body: TokenIn, created_by: str | None) -> tuple[ApiToken, str]:

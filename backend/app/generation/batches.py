@@ -154,6 +154,8 @@ def cancel(container: Container, session: Session, batch_id: str) -> Batch:
         )
     )
     if open_rows:
+        # First the jobs, then what they publish: a worker locks in this order too.
+        container.jobs.cancel(open_rows, session)
         moment = now()
         batch.cancelled_at = moment
         session.execute(
@@ -161,6 +163,5 @@ def cancel(container: Container, session: Session, batch_id: str) -> Batch:
             .where(Generation.batch_id == batch_id, Generation.outcome.is_(None))
             .values(outcome="cancelled", ended_at=moment)
         )
-        container.jobs.cancel(open_rows, session)
     log.info("tts.batch_cancelled", batch=batch_id, stopped=len(open_rows))
     return batch

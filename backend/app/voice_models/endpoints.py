@@ -57,10 +57,10 @@ def change_voice_model(
 ) -> VoiceModelOut:
     """Rename a model, or with `{"status": "ready"}` put its last good state back in service."""
     model = service.get(session, model_id)
-    if body.model_name is not None:
-        model.model_name = body.model_name
     if body.status == "ready":
         model = service.reset(container, session, model_id)
+    if body.model_name is not None:
+        model.model_name = body.model_name
     session.flush()
     return service.outs(container, session, [model])[0]
 

@@ -32,6 +32,14 @@ def get(session: Session, model_id: str) -> VoiceModel:
     return model
 
 
+def _afresh(session: Session, model_id: str) -> VoiceModel:
+    """The row as it is now, locked: it may have been changed while something was waited for."""
+    model = session.get(VoiceModel, model_id, populate_existing=True, with_for_update=True)
+    if model is None:
+        raise VoiceModelNotFound
+    return model
+
+
 def found(voice_actor_id: str) -> Select[Any]:
     query = select(VoiceModel)
     return query.where(VoiceModel.voice_actor_id == voice_actor_id) if voice_actor_id else query
@@ -84,7 +92,8 @@ def outs(container: Container, session: Session, models: Sequence[VoiceModel]) -
 
 def train(container: Container, session: Session, model_id: str, *, interactive: bool = False) -> TrainingRun:
     """Start a training, or return the one that is under way."""
-    model = get(session, model_id)
+    get(session, model_id)
+    model = _afresh(session, model_id)  # locked: of two that ask at once, the later one finds the run
     if model.training_run_id:
         job = container.jobs.states([model.training_run_id], session).get(model.training_run_id)
         run = session.get(TrainingRun, model.training_run_id)
@@ -109,6 +118,7 @@ def reset(container: Container, session: Session, model_id: str) -> VoiceModel:
         raise VoiceFileMissing
     if model.training_run_id:
         stop_run(container, session, model.training_run_id, "stopped")
+        model = _afresh(session, model_id)
     model.training_run_id, model.failure = None, None
     session.flush()
     log.info("voice_model.reset", voice_model=model.id)
@@ -117,10 +127,11 @@ def reset(container: Container, session: Session, model_id: str) -> VoiceModel:
 
 def stop_run(container: Container, session: Session, run_id: str, outcome: str) -> None:
     """End a run's row and cancel its job: it can publish nothing any more, the row being ended."""
-    run = session.get(TrainingRun, run_id)
+    # First the job, then what it publishes: a worker locks in this order too.
+    container.jobs.cancel([run_id], session)
+    run = session.get(TrainingRun, run_id, populate_existing=True)
     if run and run.outcome is None:
         run.outcome, run.ended_at = outcome, now()
-    container.jobs.cancel([run_id], session)
 
 
 def remove(container: Container, session: Session, model_id: str) -> list[str]:
@@ -133,6 +144,7 @@ def remove(container: Container, session: Session, model_id: str) -> list[str]:
         )
     if model.training_run_id:
         stop_run(container, session, model.training_run_id, "stopped")
+        model = _afresh(session, model_id)
     keys = [f"{model.state_key}/{name}" for name in STATE_FILES] if model.state_key else []
     session.delete(model)
     log.info("voice_model.deleted", voice_model=model_id)

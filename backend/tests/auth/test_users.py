@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from app.models import User
@@ -85,3 +87,15 @@ def test_a_user_of_another_form_is_refused_by_field(service: Service, body: dict
     answer = service.post("/users", role="admin", json=body)
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+def test_two_administrators_cannot_demote_each_other_at_once(any_service: Service) -> None:
+    service = any_service
+    service.token("admin")
+    ids = [add(service, name, "admin").json()["id"] for name in ("first", "second")]
+
+    def demote(user_id: str) -> int:
+        return service.patch(f"/users/{user_id}", role="admin", json={"role": "viewer"}).status_code
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(demote, ids)) == [200, 409]

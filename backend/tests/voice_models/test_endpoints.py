@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from app.models import TrainingRun, VoiceModel
@@ -317,3 +319,12 @@ def test_an_unknown_model_is_not_there(service: Service, model_id: str) -> None:
         service.post(f"{path}/debug-train"),
     ]
     assert {(each.status_code, each.json()["code"]) for each in answers} == {(404, "voice_model_not_found")}
+
+
+def test_two_who_train_at_once_start_one(any_service: Service) -> None:
+    service = any_service
+    model = with_sample(service)
+    with ThreadPoolExecutor(4) as pool:
+        runs = set(pool.map(lambda _: train(service, model), range(4)))
+    assert len(runs) == 1
+    assert service.count(TrainingRun) == 1
