@@ -8,6 +8,8 @@ chunks always give the same samples.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +26,7 @@ from app.audio.shape import Audio
 from app.audio.signals import FLOOR_DB, decibels
 
 HEARD_SECONDS = 12.0  # after so much speech its loudness is known well enough
+PIECE_SECONDS = 0.25
 _RAMP_SECONDS = 0.05  # a change of the gain takes so long
 _FILTER_REACH = 64  # samples; the oversampling filter reaches 10 to either side
 
@@ -31,7 +34,7 @@ _FILTER_REACH = 64  # samples; the oversampling filter reaches 10 to either side
 class Leveller:
     """Chunks in, the same audio at about `lufs` out, its true peak at most `true_peak_db`.
 
-    `feed` gives back what can be given; the limiter looks some 10 ms ahead, and `end` gives the rest.
+    The limiter looks some 10 ms ahead, so a little stays behind, which `end` gives.
     """
 
     def __init__(self, rate: int, lufs: float = TAKE_LUFS, true_peak_db: float = TAKE_TRUE_PEAK_DB) -> None:
@@ -40,16 +43,20 @@ class Leveller:
         self._gain: float | None = None
         self._limiter = Limiter(rate, true_peak_db)
 
-    def feed(self, audio: Audio) -> Audio:
+    def feed(self, audio: Audio) -> Iterator[Audio]:
+        """The next stretch, in pieces of a quarter of a second: the first need not wait for the last."""
         wanted = self._wanted_gain(audio)
-        if wanted is None:  # nothing but silence so far
-            return self._limiter.feed(audio.astype(np.float64))
-        before = wanted if self._gain is None else self._gain
-        gain = np.full(len(audio), wanted)
-        ramp = min(len(audio), round(_RAMP_SECONDS * self._rate))
-        gain[:ramp] = np.linspace(before, wanted, ramp, endpoint=False)
+        gain = np.full(len(audio), 1.0 if wanted is None else wanted)
+        if wanted is not None and self._gain is not None:
+            ramp = min(len(audio), round(_RAMP_SECONDS * self._rate))
+            gain[:ramp] = np.linspace(self._gain, wanted, ramp, endpoint=False)
         self._gain = wanted
-        return self._limiter.feed(audio.astype(np.float64) * gain)
+        step = round(PIECE_SECONDS * self._rate)
+        for start in range(0, len(audio), step):
+            piece = slice(start, start + step)
+            given = self._limiter.feed(audio[piece].astype(np.float64) * gain[piece])
+            if len(given):
+                yield given
 
     def end(self) -> Audio:
         return self._limiter.end()

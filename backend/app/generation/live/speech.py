@@ -69,7 +69,7 @@ def speak(
                 spoken[-1].append(clip.audio)
                 if clip.final:
                     spoken.append([])
-                if len(audio := leveller.feed(joints.feed(clip.audio, final=clip.final))):
+                for audio in leveller.feed(joints.feed(clip.audio, final=clip.final)):
                     if not heard:
                         yield Begun(generation.id, rate, container.engine.name)
                         heard = True
