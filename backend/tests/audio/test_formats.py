@@ -37,6 +37,7 @@ def test_every_format_is_told_or_headerless():
 
 
 @pytest.mark.parametrize("name", CODECS)
+@pytest.mark.needs("ffprobe")
 def test_containers_are_what_ffprobe_reads(tmp_path, voice, name):
     entry = FORMATS[name]
     path = tmp_path / f"take.{entry.extension}"
@@ -56,6 +57,7 @@ def test_containers_are_what_ffprobe_reads(tmp_path, voice, name):
 
 
 @pytest.mark.parametrize("name", HEADERLESS)
+@pytest.mark.needs("sox")
 def test_headerless_files_are_samples_and_nothing_else(tmp_path, voice, sine, name):
     encoding, bits, rate = HEADERLESS[name]
     tone = sine(2.0, 24_000, frequency=440, level=0.5)
@@ -176,6 +178,7 @@ def test_a_name_that_no_format_has():
         encode(np.zeros(10, dtype=np.float32), 8_000, "../etc")
 
 
+@pytest.mark.needs("sox")
 def test_the_telephone_preview_is_the_mulaw_round_trip(tmp_path, sine):
     low, mid, high = (sine(1.0, 24_000, frequency=frequency, level=0.25) for frequency in (80, 1000, 6000))
     heard, rate = sf.read(io.BytesIO(telephone_preview(low + mid + high, 24_000)))

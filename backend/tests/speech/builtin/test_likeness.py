@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from app.speech.builtin import voice
 from app.speech.builtin.espeak import Espeak
 from app.speech.builtin.speaking import speak
 from tests.speech.builtin import likeness
 from tests.speech.builtin.actors import SENTENCES, prompts
+
+pytestmark = pytest.mark.needs("asterisk-prompts")
 
 ACTORS = ("Allison", "June")  # their prompts are installed wherever these tests run
 

@@ -13,6 +13,8 @@ from app.speech.builtin.espeak import Espeak
 from app.speech.interface import BadVoice, Recording, SpeechError, VoiceState
 from tests.speech.builtin.actors import prompts
 
+pytestmark = pytest.mark.needs("asterisk-prompts")
+
 
 @pytest.fixture(scope="module")
 def espeak() -> Iterator[Espeak]:
