@@ -67,8 +67,8 @@ def seeds(ending: Model, voice: VoiceState) -> list[int]:
 
 
 def test_streamed_equals_whole(ending: Model, voice: VoiceState, seeds: list[int]) -> None:
-    for speed in (0.5, 1.0, 2.0):
-        some = [utterance(voice, str(seed), seed=seed, speed=speed) for seed in seeds[:3]]
+    for speed in (0.5, 1.0):
+        some = [utterance(voice, str(seed), seed=seed, speed=speed) for seed in seeds[:2]]
         whole = audio_of(run(ending.batch(4), some))
         events = run(ending.batch(4), [replace(item, stream=True) for item in some])
         streamed = audio_of(events)
@@ -100,7 +100,7 @@ def test_first_audio_after_eight_codes(ending: Model, voice: VoiceState, seeds: 
 def test_in_a_batch_as_alone(ending: Model, voice: VoiceState, seeds: list[int]) -> None:
     some = [utterance(voice, str(seed), seed=seed) for seed in seeds]
     together = audio_of(run(ending.batch(4), some))
-    for item in some[:4]:
+    for item in some[:3]:
         alone = audio_of(run(ending.batch(1), [item]))[item.id]
         np.testing.assert_allclose(together[item.id], alone, atol=1e-4)
 
@@ -124,17 +124,15 @@ def test_a_run_away_is_tried_twice_more_and_then_fails(tiny: Model, voice: Voice
 
 def test_another_seed_may_end(ending: Model, voice: VoiceState) -> None:
     """Where the first attempt runs away, a later one often does not."""
-    events = run(ending.batch(32), [utterance(voice, str(n), seed=n, text="네, 네") for n in range(16)])
-    failed = sum(isinstance(event, Failure) for event in events)
-    batch = ending.batch(32)
+    batch, again, events = ending.batch(16), set(), []
     for n in range(16):
         batch.add(utterance(voice, str(n), seed=n, text="네, 네"))
-    again = 0
     while batch.busy:
-        batch.step()
-        again = max([again, *(speech.attempt for speech in batch._speeches.values())])
-    assert again > 0
-    assert failed < 5
+        events += batch.step()
+        again |= {name for name, speech in batch._speeches.items() if speech.attempt > 0}
+    failed = {event.utterance_id for event in events if isinstance(event, Failure)}
+    assert again - failed
+    assert len(failed) < 5
 
 
 def test_a_stream_that_was_heard_is_not_begun_again(tiny: Model, voice: VoiceState) -> None:
@@ -179,7 +177,7 @@ def test_interactive_ones_go_first(ending: Model, voice: VoiceState, seeds: list
 def test_out_of_memory_halves_the_batch(
     when: str, ending: Model, voice: VoiceState, seeds: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    some = [utterance(voice, str(seed), seed=seed, stream=True) for seed in seeds]
+    some = [utterance(voice, str(seed), seed=seed, stream=True) for seed in seeds[:5]]
     expected = audio_of(run(ending.batch(8), some))
     batch, calls = ending.batch(8), 0
     if when == "decoding":

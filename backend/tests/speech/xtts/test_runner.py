@@ -52,7 +52,7 @@ def alone(ending: Model, reference: Reference) -> dict[str, tuple[list[int], tor
     return out
 
 
-@pytest.mark.parametrize(("slots", "late"), [(32, 0), (5, 0), (32, 2), (3, 1)])
+@pytest.mark.parametrize(("slots", "late"), [(32, 0), (32, 2), (3, 1)])
 def test_the_same_alone_in_a_batch_and_joining_late(
     slots: int, late: int, ending: Model, reference: Reference, alone: dict[str, Any]
 ) -> None:
@@ -120,7 +120,7 @@ def test_resize_gives_up_all(ending: Model, reference: Reference, alone: dict[st
     assert spoken(runner, [job(reference, 3)])["job 3"][0] == alone["job 3"][0]
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=6)
 @given(data=st.data())
 def test_leaving_in_any_order_disturbs_nobody(
     data: st.DataObject, ending: Model, reference: Reference, alone: dict[str, Any]

@@ -75,7 +75,7 @@ def interpolated(states: torch.Tensor, speed: float) -> torch.Tensor:
 
 @settings(deadline=None, max_examples=60)
 @given(
-    count=st.integers(2, 140),
+    count=st.integers(6, 140),
     speed=st.sampled_from([0.5, 0.77, 0.9, 1.0, 1.25, 1.6, 2.0]),
     places=st.tuples(st.floats(0, 1), st.floats(0, 1)),
     known=st.floats(0, 1),
@@ -95,8 +95,8 @@ def test_any_part_of_the_grid(count: int, speed: float, places: tuple[float, flo
         torch.testing.assert_close(frames(states[:some], 0, ready), whole[:ready], atol=2e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("length", [29, 40, 60, 508])
-@pytest.mark.parametrize("speed", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("length", [40, 100, 508])
+@pytest.mark.parametrize("speed", [0.5, 1.0])
 def test_windows_equal_the_whole(
     length: int, speed: float, vocoder: Vocoder, speaker: torch.Tensor, reference: Reference
 ) -> None:
@@ -108,7 +108,7 @@ def test_windows_equal_the_whole(
     np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5)
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 @given(cuts=st.lists(st.integers(1, 40), max_size=6), speed=st.sampled_from([0.5, 0.8, 1.0, 2.0]))
 def test_streamed_equals_whole_and_nothing_twice(
     cuts: list[int], speed: float, vocoder: Vocoder, speaker: torch.Tensor, reference: Reference
