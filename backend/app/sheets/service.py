@@ -352,15 +352,12 @@ def remove(session: Session, sheet_id: str) -> list[str]:
 
 
 def sheet_outs(session: Session, sheets: Sequence[Sheet]) -> list[SheetOut]:
-    counts: dict[str, int] = dict(
-        session.execute(
-            select(SheetLine.sheet_id, func.count())
-            .where(SheetLine.sheet_id.in_([sheet.id for sheet in sheets]), SheetLine.gone_at.is_(None))
-            .group_by(SheetLine.sheet_id)
-        )
-        .tuples()
-        .all()
+    rows = session.execute(
+        select(SheetLine.sheet_id, func.count())
+        .where(SheetLine.sheet_id.in_([sheet.id for sheet in sheets]), SheetLine.gone_at.is_(None))
+        .group_by(SheetLine.sheet_id)
     )
+    counts = {row[0]: row[1] for row in rows}
     return [SheetOut(**_fields(sheet, counts.get(sheet.id, 0))) for sheet in sheets]
 
 
