@@ -173,7 +173,8 @@ def listed_word(written: str) -> str | None:
     exact, lower = words()
     if written in exact:
         return exact[written]
-    if len(written) <= 2 and written.isupper():
+    unit = written in units()[1] and not set(written) & set("aeiou")  # kg is a unit, KG a brand
+    if len(written) <= 2 and (written.isupper() or unit):
         return None
     return lower.forms.get(written.lower())
 

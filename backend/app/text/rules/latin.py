@@ -21,6 +21,8 @@ _GRADE = re.compile(r"([A-D]{1,3}[0-9]?)([+-])(?=[ ,.)]|$|등급|학점|형|급)
 _COUNTDOWN = re.compile(r"D([-+])([0-9]{1,3})(?![0-9-])")
 _SIGNS = {"+": "플러스", "-": "마이너스"}
 _ENGLISH = ("", "원", "투", "쓰리", "포", "파이브")
+_CAMEL = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")  # NPay is N and Pay
+_INITIALS = re.compile(r"([A-Z])/([A-Z])(?![A-Za-z0-9])")  # C/S
 _VOWEL = re.compile(r"[AEIOUYaeiouy]")
 _SPELLED_BEFORE = re.compile(
     r"(?:ID|아이디|코드|암호|비밀번호|번호|영문|알파벳|접두어)[가-힣]{0,2}[ :('\"]{0,3}$"
@@ -100,6 +102,10 @@ def word(cursor: Cursor) -> Hit | None:
     match = cursor.match(_RUN)
     if not match:
         return None
+    initials = cursor.match(_INITIALS)
+    if initials:
+        letters = pairs("letters.tsv").forms
+        return Hit(initials.end(), letters[initials[1]] + letters[initials[2]], "latin", "letters")
     hit = _word(cursor, match)
     return hit._replace(end=hit.end + bool(_POINT.match(cursor.text, hit.end)))
 
@@ -126,6 +132,10 @@ def _word(cursor: Cursor, match: re.Match[str]) -> Hit:
         return Hit(match.end(), spelled[: -len(letters["S"])] + "스", "latin", "letters", confidence=0.8)
     if run.isupper() and (len(run) <= 4 or not _VOWEL.search(run)):
         return Hit(match.end(), spelled, "latin", "letters", confidence=0.9)
+    parts = _CAMEL.findall(run)
+    if len(parts) > 1 and all((len(part) <= 3 and part.isupper()) or listed_word(part) for part in parts):
+        spoken = "".join(listed_word(part) or "".join(map(letters.__getitem__, part)) for part in parts)
+        return Hit(match.end(), spoken, "latin", "joined words", confidence=0.8)
     if _SPELLED_BEFORE.search(cursor.before()):
         return Hit(match.end(), spelled, "electronic", "letters")
     if run.isupper() and len(run) <= 5:
