@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from app import bootstrap
+from app.config import Settings
+from app.speech import weights
+
+
+def settings(folder: Path, engine: str = "auto") -> Settings:
+    return Settings(_env_file=None, data_dir=folder, engine=engine)  # type: ignore[call-arg]
+
+
+def test_auto_is_builtin_without_the_weights(tmp_path: Path) -> None:
+    choice = bootstrap.choose_engine(settings(tmp_path))
+    assert choice.engine.name == "builtin"
+    assert "weights" in choice.reason
+
+
+def test_auto_is_builtin_without_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "list_installed", lambda _: [tmp_path])
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        bootstrap.importlib.util,
+        "find_spec",
+        lambda name, *more: None if name == "torch" else find(name, *more),
+    )
+    choice = bootstrap.choose_engine(settings(tmp_path))
+    assert choice.engine.name == "builtin"
+    assert "PyTorch" in choice.reason
+
+
+@pytest.mark.parametrize("name", ["mock", "builtin"])
+def test_a_named_engine_is_taken(tmp_path: Path, name: str) -> None:
+    choice = bootstrap.choose_engine(settings(tmp_path, name))
+    assert (choice.engine.name, choice.reason) == (name, f"MOKSORI_ENGINE is {name}")
+
+
+def test_mock_is_never_chosen_by_itself(tmp_path: Path) -> None:
+    assert bootstrap.choose_engine(settings(tmp_path)).engine.name != "mock"
+
+
+def test_building_loads_and_writes_nothing(tmp_path: Path) -> None:
+    container = bootstrap.build(settings(tmp_path / "new"))
+    assert container.speaker._thread is None
+    assert not (tmp_path / "new" / "data").exists()
+    container.database.close()
+
+
+def test_a_database_is_checked(tmp_path: Path) -> None:
+    from sqlalchemy.exc import DatabaseError, OperationalError
+
+    with pytest.raises(OperationalError):
+        bootstrap.check_database(settings(tmp_path / "nowhere"))
+    broken = settings(tmp_path)
+    bootstrap.prepare_folders(broken)
+    (tmp_path / "data" / "moksori.sqlite3").write_bytes(b"no database at all, but a text of some length" * 99)
+    with pytest.raises(DatabaseError):
+        bootstrap.check_database(broken)

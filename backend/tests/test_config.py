@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app import config
+from app.config import Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("MOKSORI_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.chdir(tmp_path)
+    files = (tmp_path / "project.env", tmp_path / ".env")
+    monkeypatch.setattr(config, "ENV_FILES", files)
+    monkeypatch.setitem(Settings.model_config, "env_file", files)
+
+
+def test_settings_come_from_the_environment_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project.env").write_text("MOKSORI_PORT=8001\nMOKSORI_ENGINE=mock\nOTHER=1\n")
+    (tmp_path / ".env").write_text("MOKSORI_ENGINE=builtin\n")
+    monkeypatch.setenv("MOKSORI_HOST", "0.0.0.0")
+    settings = load_settings()
+    assert (settings.port, settings.engine, settings.host) == (8001, "builtin", "0.0.0.0")
+    monkeypatch.setenv("MOKSORI_PORT", "8002")
+    assert load_settings().port == 8002
+    assert load_settings(port=8003).port == 8003
+
+
+def test_everything_lies_in_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOKSORI_DATA_DIR", "here")
+    settings = load_settings()
+    assert settings.data_dir == tmp_path / "here"
+    assert settings.database == f"sqlite:///{tmp_path}/here/data/moksori.sqlite3"
+    assert settings.weights == tmp_path / "here" / "weights"
+    assert settings.logs_dir == tmp_path / "here" / "logs"
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [("CUDA_VISIBLE_DEVICES=\n", ""), ('CUDA_VISIBLE_DEVICES=""\n', ""), ("CUDA_VISIBLE_DEVICES=1\n", "1")],
+)
+def test_the_guides_line_in_env_forces_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, expected: str
+) -> None:
+    """`echo "CUDA_VISIBLE_DEVICES=" >> .env`, before any engine is loaded."""
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    (tmp_path / ".env").write_text(written)
+    load_settings()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == expected
+
+
+def test_the_environment_has_the_last_word_on_the_cards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    (tmp_path / ".env").write_text("CUDA_VISIBLE_DEVICES=\n")
+    load_settings()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"port": 70000}, {"engine": "other"}, {"workers": -1}, {"retention_days": -1}, {"login_tries": 0}],
+)
+def test_a_wrong_value_is_refused(wrong: dict) -> None:
+    with pytest.raises(ValidationError):
+        load_settings(**wrong)
