@@ -155,6 +155,25 @@ def worker() -> None:
 
 
 @app.command()
+def wyoming(
+    listen: Annotated[str, typer.Option(help="tcp://HOST:PORT or unix://PATH")] = "tcp://127.0.0.1:10200",
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Speak Wyoming, the protocol of Home Assistant, for the running service."""
+    import asyncio
+    from contextlib import suppress
+
+    from app.clients.wyoming import serve as speak_wyoming
+
+    with service(url, token) as remote:
+        voices = len(list(remote.pages("/voice-actors/models")))
+        typer.echo(f"Wyoming on {listen}, {voices} voice models of {remote.url}")
+        with suppress(KeyboardInterrupt):
+            asyncio.run(speak_wyoming(listen, remote.url, remote.token))
+
+
+@app.command()
 def doctor(
     fix: Annotated[bool, typer.Option("--fix", help="repair what can be repaired safely")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one line of JSON")] = False,

@@ -33,6 +33,7 @@ class Remote:
             raise RemoteError(
                 "A token is needed: export MOKSORI_TOKEN=$(moksori token create --name me --role admin --quiet)"
             )
+        self.token = token
         self._client = httpx.Client(
             base_url=self.url,
             headers={"Authorization": f"Bearer {token}"},

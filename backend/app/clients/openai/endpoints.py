@@ -6,10 +6,10 @@ import base64
 import json
 import math
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import anyio.to_thread
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.audio.streams import StreamFormat
@@ -35,7 +35,9 @@ from app.deps import Container, Parts, Reading
 from app.generation.live.orders import Order
 from app.kit.errors import NotFound
 
-CLIENT = "OpenAI"
+Client = Annotated[
+    Literal["OpenAI", "Wyoming"], Header(alias="X-Moksori-Client", description="whose generation it is")
+]
 RATE = 24_000  # as OpenAI answers
 FORMATS: dict[Format, StreamFormat] = {
     "mp3": StreamFormat("mp3", RATE, 128),
@@ -83,7 +85,9 @@ MayRead = Depends(_may_read)
 
 
 @router.post("/audio/speech", response_class=Response, responses={200: {"content": AUDIO}})
-async def create_speech(body: SpeechIn, _: Producer, request: Request, container: Parts) -> Response:
+async def create_speech(
+    body: SpeechIn, _: Producer, request: Request, container: Parts, client: Client = "OpenAI"
+) -> Response:
     """Speak a text in a voice, sent as it is made.
 
     The answer's `X-Moksori-Generation` names the generation, which is kept with its reading and its
@@ -93,7 +97,7 @@ async def create_speech(body: SpeechIn, _: Producer, request: Request, container
     asked = body.voice.id if isinstance(body.voice, VoiceRef) else body.voice
     model_id = await anyio.to_thread.run_sync(_voice, container, asked)
     speed, tempo = engine_speed(body.speed)
-    order = Order(CLIENT, model_id, body.input, body.language, speed, body.seed)
+    order = Order(client, model_id, body.input, body.language, speed, body.seed)
     form = FORMATS[body.response_format]
     if body.stream_format == "audio":
         return await spoken(request, container, order, form, tempo=tempo)
