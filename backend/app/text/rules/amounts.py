@@ -13,7 +13,7 @@ _NUMBER = re.compile(rf"(?P<whole>{PLAIN})(?:\.(?P<fraction>[0-9]{{1,30}})(?!\.?
 # 만 and 억 are always magnitudes; 조 may be a team, 천, 백 and 십 may begin another word.
 _COUNTED = "원|여|개|명|톤|포인트|달러|엔|유로|위안|건|장|대|마일|점|년|세대|곳|가구|석|회|평|킬로|미터|리터"
 _LARGE = re.compile(
-    rf"[천백십]?[만억]|조(?=\s?(?:[0-9여]|원|달러|엔|유로|위안))"
+    r"[천백십]?[만억]|조(?=\s?(?:[0-9][0-9,.]{0,8} ?[천백십]?[억만]|여|원|달러|엔|유로|위안))"
     rf"|[천백십](?:조(?=\s?(?:[0-9여]|원|달러)))?(?=$|[^가-힣]|{_COUNTED})"
 )
 # 1억 goes on as one number in 1억 2,000만 and 1억 500원, but not in 1만 3층.

@@ -28,6 +28,7 @@ _TILDE = re.compile(r" ?[~-] ?")
 _SHORT = re.compile(rf"{_MONTH} ?([/.월]) ?{_DAY}(?:일|\.(?![0-9]))?(?![0-9])")
 _DASHED = re.compile(r"(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])(?![0-9-])")
 _TIME_NEXT = re.compile(r" ?(?:오전|오후|낮|밤|저녁|새벽)? ?[0-9]{1,2}(?::[0-9]{2}|시)")
+_SLASHED = re.compile(rf"{_MONTH}/{_DAY}(?![0-9])")
 _DAY_ONLY = re.compile(rf"{_DAY}일?(?![0-9])")
 _BEGINS_WITH = r" ?(?:에(?![가-힣])|자(?![가-힣])|[0-9]{1,2}:[0-9]{2})| ?"
 _MONTH_SPAN = re.compile(r"([0-9]{1,2})월? ?[~-] ?([0-9]{1,2})월(?!드)")
@@ -110,7 +111,7 @@ def _partial(text: str, position: int) -> tuple[int, str] | None:
 def _ranged(cursor: Cursor, end: int, spoken: str, rule: str) -> Hit:
     text = cursor.text
     sign = _TILDE.match(text, end)
-    if sign and (sign.group().strip() == "~" or sign.group() == " - "):
+    if sign and (sign.group() != "-" or _SLASHED.match(text, sign.end())):
         later = _partial(text, sign.end())
         if later:
             stop, right = later

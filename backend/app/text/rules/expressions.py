@@ -12,6 +12,9 @@ from app.text.tables import counters
 _RATIO = re.compile(
     r"([0-9]{1,4}(?:\.[0-9])?) ?: ?([0-9]{1,4}(?:\.[0-9])?)(?: ?: ?([0-9]{1,4}(?:\.[0-9])?))?(?![0-9:])"
 )
+_SCORE = re.compile(
+    r"([0-9]{1,2})-([0-9]{1,2})(?=(?:으?로)? ?(?:승리|완승|승|패배|무승부|이겼|졌|앞서|역전|뒤집|동점))"
+)
 _VERSUS = re.compile(
     r"([0-9]{1,3}) ?대 ?([0-9]{1,3})(?: ?대 ?([0-9]{1,3}))?(?![0-9,])"
     r"(?=$|[^가-힣0-9]|로|의|으로|은|는|이|가|입|을|를|과|와|까지|맞춤|상담|동점|매칭|승|역전|에|인|교환|비율)"
@@ -36,7 +39,7 @@ def _plain(written: str) -> str:
 
 def ratio(cursor: Cursor) -> Hit | None:
     """1:1, 3:2, 3대 2, 16:9."""
-    match = cursor.match(_RATIO) or cursor.match(_VERSUS)
+    match = cursor.match(_RATIO) or cursor.match(_VERSUS) or cursor.match(_SCORE)
     if not match:
         return None
     spoken = " 대 ".join(_plain(group) for group in match.groups() if group)

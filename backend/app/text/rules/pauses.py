@@ -95,7 +95,11 @@ def tilde(cursor: Cursor) -> Hit:
         return Hit(end, word, "number_expr", "range", tight=True, joins=True)
     if follows not in ("", "\n") and cursor.previous() == " ":
         return pause(cursor, end)
-    gap = text[end - 1] == " " and follows not in _STOPS and cursor.last() not in ("", " ", "\n")
+    gap = (
+        text[end - 1] == " "
+        and (hangul(follows or " ") or follows.isdigit())
+        and cursor.last() not in ("", " ", "\n")
+    )
     return Hit(end, " " if gap else "", "pause", "tilde")
 
 
