@@ -18,9 +18,12 @@ from itertools import count
 from pathlib import Path
 
 import sqlalchemy as sa
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 import app.jobs.tables
 import app.models  # noqa: F401 - makes the tables known
+from app.config import BACKEND
 from app.jobs import Jobs
 from app.kit.database import Base, Database
 
@@ -127,9 +130,12 @@ class PostgresServer:
 
 
 def lay_out(url: str) -> None:
-    """All tables, ours and the job engine's, in an empty database."""
+    """All tables, ours and the job engine's, in an empty database; a service that starts on it has nothing to do."""
     database = Database(url)
     Base.metadata.create_all(database.engine)
+    with database.engine.begin() as connection:
+        migrations = ScriptDirectory(str(BACKEND / "migrations"))
+        MigrationContext.configure(connection).stamp(migrations, "head")
     Jobs(database).migrate()
     database.close()
 
