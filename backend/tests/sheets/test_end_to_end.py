@@ -1,0 +1,197 @@
+"""The job as a team does it, from the shell: a sheet of 300 in, ten lines changed, a package out."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import subprocess
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from app import batching, cli, remote
+from app.models import VoiceModel
+from app.speech.interface import VoiceState
+from app.text import normalize
+from app.voice_models.state import put_state
+from tests.service import Service
+
+CASES = Path(__file__).parents[1] / "text" / "cases"
+HEADINGS = ["멘트코드", "멘트", "속도", "쉼", "파일명", "경로", "비고"]
+LINES = 300
+
+
+def announcements() -> list[str]:
+    """Real announcements, none of which is unclear."""
+    found: dict[str, None] = {}
+    for file in sorted(CASES.glob("*.tsv")):
+        for row in file.read_text(encoding="utf-8").splitlines():
+            text = row.split("\t")[0].strip()
+            plain = 8 <= len(text) <= 24 and text[-1:] == "." and not text.startswith("#") and "|" not in text
+            if (
+                plain
+                and text.encode("cp949", "ignore").decode("cp949") == text
+                and not normalize(text).unclear
+            ):
+                found[text] = None
+    return sorted(found, key=len)[:LINES]
+
+
+def as_cp949(texts: list[str]) -> bytes:
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(HEADINGS)
+    for number, text in enumerate(texts, 1):
+        writer.writerow(
+            [f"A{number:03}", text, "", "0.3초" if number % 7 == 0 else "", "", f"ivr/{number % 5}", ""]
+        )
+    return file.getvalue().encode("cp949")
+
+
+class Through:
+    """In place of the shell's HTTP client: requests go straight to the service in this process."""
+
+    def __init__(self, service: Service, headers: dict[str, str]) -> None:
+        self.service, self.headers = service, headers
+
+    def request(self, method: str, path: str, **options: Any) -> Any:
+        return self.service.client.request(method, path, headers=self.headers, **options)
+
+    def stream(self, method: str, path: str, **options: Any) -> Any:
+        return self.service.client.stream(method, path, headers=self.headers, **options)
+
+
+Shell = Callable[..., str]
+
+
+@pytest.fixture
+def shell(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """`moksori sheet …` in a folder of its own; what it prints, once its exit code is the one named."""
+    monkeypatch.setenv("MOKSORI_URL", "http://testserver")
+    monkeypatch.setenv("MOKSORI_TOKEN", service.token("producer"))
+    monkeypatch.setattr(remote.httpx, "Client", lambda headers, **_: Through(service, headers))
+    watch = batching.watch_batch
+
+    def work_and_watch(*arguments: Any) -> Any:
+        for job in service.hands.queued("tts.generate"):
+            service.hands.do(job)
+        return watch(*arguments)
+
+    monkeypatch.setattr(batching, "watch_batch", work_and_watch)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, code: int = 0) -> str:
+        done = CliRunner().invoke(cli.app, ["sheet", *arguments])
+        assert done.exit_code == code, f"{done.exit_code}: {done.output} {done.exception!r}"
+        return done.output
+
+    return run
+
+
+@pytest.mark.needs("sox", "ffprobe")
+@pytest.mark.timeout(400)  # a minute on an idle machine
+def test_a_sheet_of_300_goes_in_ten_change_and_a_package_comes_out(
+    service: Service, shell: Shell, tmp_path: Path
+) -> None:
+    voice = voice_at(service, 600.0)
+    texts = announcements()
+    assert len(texts) == LINES
+    (tmp_path / "멘트.csv").write_bytes(as_cp949(texts))
+
+    seen = shell("import", "멘트.csv", "--voice", voice, "--preview")
+    assert "cp949" in seen and "300 announcements" in seen
+    sheet = shell("import", "멘트.csv", "--voice", voice, "--name", "대표번호").strip()
+    shell("diff", "대표번호", "멘트.csv", code=0)
+    assert "300 to generate" in shell("generate", sheet)
+    before = lines_of(service, sheet)
+    assert {line["state"] for line in before.values()} == {"done"}
+
+    changed = {number * 30: f"{texts[number * 30][:-1]}, 감사합니다." for number in range(10)}
+    texts = [changed.get(number, text) for number, text in enumerate(texts)]
+    (tmp_path / "멘트 2.csv").write_bytes(as_cp949(texts))
+    assert "0 new, 10 changed, 0 gone, 290 the same" in shell("diff", sheet, "멘트 2.csv", code=3)
+    shell("import", "멘트 2.csv", "--into", sheet, code=3)  # nobody said yes
+    shell("import", "멘트 2.csv", "--into", sheet, "--yes")
+    refused = shell("export", sheet, "--for", "asterisk", "-o", "out.zip", code=1)
+    assert "10 are not ready" in refused and not (tmp_path / "out.zip").exists()
+    assert "10 to generate, 290 up to date" in shell("generate", sheet)
+
+    after = lines_of(service, sheet)
+    again = {code for code, line in after.items() if line["take"]["id"] != before[code]["take"]["id"]}
+    assert again == {f"A{number + 1:03}" for number in changed}
+    assert {line["script_id"] for line in after.values()} == {line["script_id"] for line in before.values()}
+
+    shell("export", sheet, "--for", "asterisk", "-o", "out.zip")
+    with zipfile.ZipFile(tmp_path / "out.zip") as package:
+        package.extractall(tmp_path / "out")
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text(encoding="utf-8"))
+    assert manifest["left_out"] == [] and len(manifest["files"]) == 5 * LINES
+    said = {entry["code"]: entry["text"] for entry in manifest["files"]}
+    assert [said[f"A{number:03}"] for number in range(1, LINES + 1)] == texts
+    check_files(tmp_path / "out", manifest["files"])
+
+
+def voice_at(service: Service, hertz: float) -> str:
+    """A model whose takes are heard over a telephone: its tone is inside the narrow band."""
+    model_id = service.model()
+    state = VoiceState("mock", {"hertz": np.array([hertz], np.float32)}, {"simulated": True})
+    put_state(service.container.store, service.row(VoiceModel, model_id).state_key, state)
+    return model_id
+
+
+def lines_of(service: Service, sheet: str) -> dict[str, dict[str, Any]]:
+    items, cursor = [], {}
+    while cursor is not None:
+        page = service.get(f"/sheets/{sheet}/lines", params={"limit": 200, **cursor}).json()
+        items += page["items"]
+        cursor = {"cursor": page["next_cursor"]} if page["next_cursor"] else None
+    return {line["code"]: line for line in items}
+
+
+def check_files(root: Path, entries: list[dict[str, object]]) -> None:
+    """What sox and ffprobe read is what the manifest promises, and what Asterisk asks of a file."""
+    for entry in entries:
+        data = (root / str(entry["file"])).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == entry["sha256"]
+        per_second = {"ulaw": 8000, "alaw": 8000, "sln": 16_000, "sln16": 32_000}.get(str(entry["format"]))
+        if per_second:  # no header: nothing but samples
+            assert len(data) == round(float(str(entry["seconds"])) * per_second)
+    by_format = {
+        name: [e for e in entries if e["format"] == name] for name in ("ulaw", "alaw", "wav", "sln16")
+    }
+    for name, told in (
+        ("ulaw", ["-t", "ul", "-r", "8000", "-c", "1"]),
+        ("alaw", ["-t", "al", "-r", "8000", "-c", "1"]),
+    ):
+        some = by_format[name][::25]
+        for entry in some:
+            heard = subprocess.run(
+                ["sox", *told, root / str(entry["file"]), "-n", "stat"],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stderr
+            facts = dict(line.split(":") for line in heard.splitlines() if ":" in line)
+            assert float(facts["Length (seconds)"]) == pytest.approx(entry["seconds"], abs=1e-5)
+            assert 0.05 < float(facts["Maximum amplitude"]) <= 0.75  # heard, and below -3 dBTP
+    wavs = [str(root / str(entry["file"])) for entry in by_format["wav"]]
+    for option, wanted in (("-r", {"8000"}), ("-c", {"1"}), ("-b", {"16"}), ("-e", {"Signed Integer PCM"})):
+        told_by_soxi = subprocess.run(
+            ["soxi", option, *wavs], capture_output=True, text=True, check=True
+        ).stdout
+        assert set(told_by_soxi.splitlines()) == wanted
+    for entry in by_format["wav"][::60]:
+        probed = subprocess.run(
+            ["ffprobe", "-v", "error", "-of", "json", "-show_streams", root / str(entry["file"])],
+            capture_output=True, check=True,
+        )  # fmt: skip
+        (stream,) = json.loads(probed.stdout)["streams"]
+        assert (stream["codec_name"], stream["channels"], stream["sample_rate"]) == ("pcm_s16le", 1, "8000")
+        assert float(stream["duration"]) == pytest.approx(float(str(entry["seconds"])), abs=1e-4)
