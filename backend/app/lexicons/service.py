@@ -6,13 +6,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
+from pydantic import ValidationError
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.kit.clock import now
 from app.kit.ids import is_id
 from app.lexicons.errors import BadLexicon, BadMarkup, LexiconNotFound
-from app.lexicons.schemas import EntryBody, EntryOut, LexiconChange, LexiconIn, LexiconOut, LexiconSummary
+from app.lexicons.schemas import (
+    MOST_ENTRIES,
+    EntryBody,
+    EntryOut,
+    LexiconChange,
+    LexiconIn,
+    LexiconOut,
+    LexiconSummary,
+)
 from app.models import Lexicon as LexiconRow
 from app.models import LexiconVersion, Script
 from app.scripts import service as scripts
@@ -182,4 +191,10 @@ def imported(data: bytes, format_name: str) -> list[EntryBody]:
         raise BadLexicon("The file is not UTF-8 text.") from None
     except LexiconError as error:
         raise BadLexicon(str(error)) from None
-    return [EntryBody(written=entry.written, spoken=entry.spoken) for entry in lexicon.entries]
+    if len(lexicon.entries) > MOST_ENTRIES:
+        raise BadLexicon(f"It has {len(lexicon.entries):,} entries; {MOST_ENTRIES:,} are the most.")
+    try:
+        return [EntryBody(written=entry.written, spoken=entry.spoken) for entry in lexicon.entries]
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise BadLexicon(f"An entry's {wrong['loc'][0]} form: {wrong['msg']}.") from None
