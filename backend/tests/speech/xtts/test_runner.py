@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -141,3 +142,24 @@ def test_leaving_in_any_order_disturbs_nobody(
         if not any(row.ended for row in runner.rows):
             runner.step()
         step += 1
+
+
+@torch.inference_mode()
+def test_a_recorded_step_of_a_bucket_is_the_same(
+    ending: Model, reference: Reference, alone: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a GPU replays: more rows than are spoken in, and a longer cache; without recording, on the CPU."""
+    runner, buckets = Runner(ending.gpt, 6, Sampling()), set()
+    runner._cache.fit(288, 0)
+
+    def record(bucket: int, capacity: int) -> Any:
+        buckets.add((bucket, capacity))
+        return SimpleNamespace(replay=lambda: runner._decode(bucket, capacity))
+
+    monkeypatch.setattr(runner, "_fit", lambda *_: None)
+    monkeypatch.setattr(runner, "_record", record)
+    monkeypatch.setattr(runner, "start", lambda: runner._replay(len(runner.rows)) if runner.rows else None)
+    batched = spoken(runner, [job(reference, number) for number in range(12)], late=3)
+    assert {name: codes for name, (codes, _) in batched.items()} == {name: alone[name][0] for name in batched}
+    assert len(batched) == 12
+    assert {bucket for bucket, _ in buckets} >= {1, 2, 4}
