@@ -16,6 +16,9 @@ _PLATE_LETTERS = frozenset(
     "가나다라마거너더러머버서어저고노도로모보소오구누두루무부수우주하허호배바사아자육해공국합"
 )
 _ID = re.compile(r"[0-9]{1,20}(?:-[0-9A-Za-z*]{1,16}){0,6}")
+_SPREAD = re.compile(
+    r"(?:[0-9]{3,6}(?: [0-9]{3,6}){1,4}|[0-9](?: [0-9]){2,12})(?![0-9~:]|[,.][0-9]|원|개|명|번(?!으)|호|년)"
+)
 _DAY = re.compile(r"(?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])")
 _COUNTED = re.compile(r"[~:/%]|[.,][0-9]|개|명|원|만|천|억")
 _GROUPS = re.compile(r"[0-9]{2,14}(?:-[0-9*]{2,14}){1,5}(?![0-9])|[0-9]{1,8}(?:-[0-9*]{1,8}){2,5}(?![0-9-])")
@@ -47,6 +50,9 @@ def announced(cursor: Cursor) -> Hit | None:
     match = cursor.match(_ID)
     if not match or not _is_announced(cursor):
         return None
+    spread = cursor.match(_SPREAD)
+    if spread:
+        return Hit(spread.end(), " ".join(map(numbers.digits, spread.group().split())), "identifier", "cue")
     written, end = match.group(), match.end()
     if "-" in written:
         return None if _DAY.fullmatch(written) else Hit(end, spell_code(written), "identifier", "cue")

@@ -16,6 +16,7 @@ from app.text.transliterate import LEADS
 _KEYS = re.compile(r" ?(?:버튼|번|키(?!워)|자|표|을 |를 |을$|를$|와|과|이나|나 |$|[.,)\]'\"]|또는|입력)")
 _PRESS = re.compile(r"누르|눌러|입력|버튼|다이얼|별표|우물|번호|숫자|뒤에|끝에|후|마지막에")
 _PARTICLE = re.compile(r"(?:을|를|이|가|은|는|과|와|로|으로|나|이나|도|만|의|에)(?![가-힣])")
+_NUMBERED = re.compile(r"(?:주문|접수|예약|문의|티켓|송장|운송장|승인) ?번호(?:는|은)?[ :]{0,2}$")
 _STAR = re.compile(r"표(?:(?![가-힣])|(?=[를을는은가이로와](?![가-힣])))|자(?=[를을])")
 _MASK = re.compile(r"\*{2,}|(?<=[가-힣A-Za-z0-9])\*+(?=[가-힣A-Za-z0-9])")
 _SERVICE = re.compile(r"\*([0-9]{1,6}(?:\*[0-9]{1,6})?)#")
@@ -146,6 +147,8 @@ def _star(cursor: Cursor) -> Hit:
 def _hash(cursor: Cursor) -> Hit:
     """#: the key, or the head of a tag."""
     text, end = cursor.text, cursor.position + 1
+    if _NUMBERED.search(cursor.before()):
+        return Hit(end, "", "symbol", "number sign")
     if _KEYS.match(text, end) or _PRESS.search(cursor.before(12)):
         return _key(cursor, "우물 정자", end)
     if hangul(text[end : end + 1]) or text[end : end + 1].isalpha():
