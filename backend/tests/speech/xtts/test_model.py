@@ -33,7 +33,7 @@ def test_precision_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     assert best_precision(CPU) == "fp32"
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: torch.backends.mkldnn.is_available())
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", torch.backends.mkldnn.is_available)
     assert best_precision(CPU) == ("bf16" if torch.backends.mkldnn.is_available() else "fp32")
 
 
