@@ -120,19 +120,20 @@ def _folders(text: str, *, is_path: bool) -> list[str]:
 def _segment(text: str, rules: Names, *, is_folder: bool) -> str:
     what = "folder" if is_folder else "file"
     plain = unicodedata.normalize("NFC", text.strip())
-    if _SIGNS.search(plain):
-        raise BadName("bad_name", f"The {what} name has control characters in it.")
+    spaced = re.sub(r"\s+", "_", plain)
+    if _SIGNS.search(plain) or not spaced.isprintable():
+        raise BadName("bad_name", f"The {what} name has characters in it that cannot be seen.")
     if not is_folder and re.search(r"[/\\]", plain):
         raise BadName("bad_name", f"`{plain[:60]}` is a path; put its folders into the path column.")
     if rules.ascii:
-        plain = romanize(plain)
-        if not plain.isascii():
-            sign = next(char for char in plain if not char.isascii())
+        spaced = romanize(spaced)
+        if not spaced.isascii():
+            sign = next(char for char in spaced if not char.isascii())
             raise BadName(
                 "not_ascii",
                 f"`{plain[:60]}`: this system wants Latin letters, and `{sign}` has none. Rename it.",
             )
-    written = re.sub(rf"(?!{rules.allowed}).", "_", re.sub(r"\s+", "_", plain), flags=re.DOTALL).rstrip(".")
+    written = re.sub(rf"(?!{rules.allowed}).", "_", spaced, flags=re.DOTALL).rstrip(".")
     if not written.strip("_."):
         raise BadName("bad_name", f"Nothing is left of the {what} name `{plain[:60]}`. Give it another one.")
     if written[0] in ".-":

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,3 +31,21 @@ def pairs(listed: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("hangul", "latin"), pairs(STANDARD) + pairs(SAID))
 def test_words_are_written_as_the_standard_writes_them(hangul: str, latin: str) -> None:
     assert romanize(hangul) == latin
+
+
+def test_what_is_not_hangul_stays() -> None:
+    assert romanize("ARS 1번, 안내-v2") == "ARS 1beon, annae-v2"
+    assert romanize("종로") == romanize("종로") == "jongno"  # however it is composed
+    assert romanize("ㄱㅏ") == "ga"
+    assert romanize("案内") == "案内"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.characters(min_codepoint=0xAC00, max_codepoint=0xD7A3), min_size=1, max_size=8))
+def test_any_hangul_becomes_letters(word: str) -> None:
+    assert re.fullmatch("[a-z]+", romanize(word))
+
+
+def test_every_syllable_alone_has_letters_of_its_own_sound() -> None:
+    written = {romanize(chr(code)) for code in range(0xAC00, 0xD7A4)}
+    assert len(written) == 19 * 21 * 8  # seven sounds can end a syllable, or none

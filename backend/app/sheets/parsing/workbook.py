@@ -41,9 +41,6 @@ def read_workbook(data: bytes) -> Table:
     from openpyxl import load_workbook
     from openpyxl.utils.exceptions import InvalidFileException
 
-    broken = SheetError(
-        "broken_xlsx", "This XLSX file is damaged. Open it in a spreadsheet and save it again."
-    )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of styles and extensions that only its makers know
@@ -54,17 +51,19 @@ def read_workbook(data: bytes) -> Table:
                 book.close()
     except SheetError:
         raise
-    except DefusedXmlException:
-        raise SheetError(
-            "hostile_xlsx", "This file holds XML that no spreadsheet writes; it is not read."
-        ) from None
     except (
         InvalidFileException, zipfile.BadZipFile, zlib.error, ParseError, KeyError, ValueError, TypeError,
         AttributeError, IndexError, EOFError, OverflowError, UnicodeError, NotImplementedError, RuntimeError,
         AssertionError,
-    ):  # fmt: skip
-        # openpyxl has no error of its own for XML that is well-formed and not a workbook: it trips over it.
-        raise broken from None
+    ) as error:  # fmt: skip
+        # openpyxl has no error of its own for XML that is well-formed and no workbook: it trips over it.
+        if isinstance(error, DefusedXmlException) or isinstance(error.__cause__, DefusedXmlException):
+            raise SheetError(
+                "hostile_xlsx", "This file holds XML that no spreadsheet writes; it is not read."
+            ) from None
+        raise SheetError(
+            "broken_xlsx", "This XLSX file is damaged. Open it in a spreadsheet and save it again."
+        ) from None
 
 
 def check_package(data: bytes) -> None:
