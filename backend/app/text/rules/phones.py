@@ -9,7 +9,10 @@ from app.text.scan import Cursor, Hit
 from app.text.tables import cue, cues
 
 _SEP = r"(?: ?[-.)·] ?| )"
-_INTERNATIONAL = re.compile(r"\+ ?([0-9]{1,3})((?:[-. ]{0,2}\(?[0-9]{1,5}\)?){1,5})(?![0-9])(?!-[0-9])")
+_INTERNATIONAL = re.compile(
+    r"\+ ?(82)(1[0-9][0-9]{7,8})(?![0-9])"
+    r"|\+ ?([0-9]{1,3})((?:[-. ]{1,2}\(?[0-9]{1,5}\)?|[-. ]?\([0-9]{1,5}\)){1,5})(?![0-9])(?!-[0-9])"
+)
 _DOMESTIC = re.compile(
     rf"\(?(0[0-9]{{1,3}}){_SEP}([0-9]{{3,4}}){_SEP}([0-9]{{4}})(?![0-9])"
     rf"|(1[3-9][0-9]{{2}}) ?- ?([0-9]{{4}})(?![0-9]|-[0-9])"
@@ -34,10 +37,11 @@ def telephone(cursor: Cursor) -> Hit | None:
         match = _INTERNATIONAL.match(text, start)
         if not match:
             return None
-        groups = re.findall(r"[0-9]+", match[2])
+        country, rest = match[1] or match[3], match[2] or match[4]
+        groups = re.findall(r"[0-9]+", rest) if match[3] else [rest[:2], rest[2:-4], rest[-4:]]
         if sum(map(len, groups)) < 6 or not groups or text[match.end() - 1] == "(":
             return None
-        spoken = " ".join([numbers.digits(match[1]), *map(numbers.digits, groups)])
+        spoken = " ".join([numbers.digits(country), *map(numbers.digits, groups)])
         return Hit(match.end(), f"국가번호 {spoken}", "phone", "international", (f"플러스 {spoken}",))
     if text[start] not in "(0123456789":
         return None
