@@ -75,7 +75,8 @@ def special(cursor: Cursor) -> Hit | None:
     called = cue("call_before", after=r"[ :(\[]{0,3}$").search(cursor.before()) or cue(
         "call_after", r"번?(?:으로|로)(?![가-힣])|번?(?:으로|로|에|에서|을|를)? ?"
     ).match(text, end)
-    known = match[1] in cues("well_known") or len(match[1]) == 4
+    well = match[1] in cues("well_known") and not text.startswith("번", end)  # 112번 may be a locker
+    known = well or len(match[1]) == 4
     if not called and not (known and _NAMED.match(text, end)):
         return None
     return Hit(end, numbers.digits(match[1]), "phone", "special", (numbers.sino(match[1]),))
