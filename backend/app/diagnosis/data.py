@@ -88,6 +88,14 @@ def lost_generations(container: Container, session: Session) -> list[Generation]
     return [row for row in rows if generation.status_of(row, jobs.get(row.id))[0] in ("failed", "cancelled")]
 
 
+def of_other_engines(container: Container, session: Session) -> list[str]:
+    """Models whose state was made by another engine than this service's."""
+    query = select(VoiceModel.id).where(
+        VoiceModel.state_key.is_not(None), VoiceModel.engine != container.engine.name
+    )
+    return list(session.scalars(query))
+
+
 def unmeasured(session: Session) -> list[str]:
     return list(session.scalars(select(Sample.id).where(Sample.verdict.is_(None))))
 
@@ -136,7 +144,7 @@ def findings(container: Container, session: Session, stock: Inventory) -> list[F
          "They cannot be heard or used in a training.", "Upload the same recordings again.", False),
         (stock.altered_samples, "sample_file_altered", "error", "The files of {n} samples were altered.",
          "What is there is not what was uploaded and checked.",
-         "Delete the files and upload the same recordings again.", False),
+         "Upload the same recordings again.", False),
         (stock.missing_takes, "take_file_missing", "warning", "The files of {n} takes are gone.",
          "They cannot be played or exported.",
          "fix-issues marks them; a batch then makes the current ones again.", True),
@@ -151,6 +159,9 @@ def findings(container: Container, session: Session, stock: Inventory) -> list[F
          "fix-issues marks them missing; a batch then makes the current ones again.", True),
         (stock.missing_states, "voice_file_missing", "error", "The files of {n} voice models are gone.",
          "Nothing can be spoken in these voices.", "Train these models again.", False),
+        (of_other_engines(container, session), "voice_of_other_engine", "warning",
+         "{n} voice models were trained with another engine than the one that speaks now.",
+         "Generating with them may fail.", "Train them again, or set MOKSORI_ENGINE back.", False),
         (unmeasured_for_long(container, session), "sample_unmeasured", "warning",
          "{n} samples were never measured.", "They are left out of trainings.",
          "fix-issues has them measured.", True),

@@ -24,7 +24,9 @@ def diagnose(container: Container) -> DiagnosisOut:
     engine = container.engine
     mode = mode_of(engine.name)
     chosen = engine.ping()
+    others = [each.ping() for each in container.engines if each.name != engine.name]
     findings += _engine_findings(chosen, mode)
+    findings += [_absent(each) for each in others if not each.available]
     folders, folder_findings = machine.folders(container)
     findings += folder_findings
     jobs, job_findings = _jobs(container)
@@ -39,7 +41,7 @@ def diagnose(container: Container) -> DiagnosisOut:
         mode=mode,
         dependencies=machine.dependencies(mode, engine.name),
         engine={"chosen": engine.name, "why": container.engine_reason, "mode": mode} | _status(chosen),
-        engines=_engines(chosen),
+        engines={each.engine: _status(each) for each in (chosen, *others)},
         gpu=machine.graphics(),
         weights=machine.licensed_weights(container),
         folders=folders,
@@ -60,8 +62,12 @@ def _status(status: EngineStatus) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _engines(chosen: EngineStatus) -> dict[str, Any]:
-    return {chosen.engine: _status(chosen)}
+def _absent(status: EngineStatus) -> Finding:
+    return Finding(
+        code=f"{status.engine}_absent", severity="info", fixable=False, subjects=[status.engine],
+        what=f"The engine {status.engine} cannot run here: {status.detail}",
+        effect="None: another engine speaks.", fix=status.fix,
+    )  # fmt: skip
 
 
 def _engine_findings(chosen: EngineStatus, mode: Mode) -> list[Finding]:

@@ -143,7 +143,12 @@ def _store(store: AudioStore, sample: Sample, original: Path, wav: Path) -> None
 
 
 def _files_are_there(store: AudioStore, sample: Sample) -> bool:
-    return store.exists(BUCKET, sample.original_key) and store.exists(BUCKET, sample.wav_key)
+    """Whether both files are there and as long as they were."""
+    try:
+        sizes = [store.stat(BUCKET, key).bytes for key in (sample.original_key, sample.wav_key)]
+    except NotThere:
+        return False
+    return sizes == [sample.bytes, sample.wav_bytes]
 
 
 def _retold(container: Container, sample_id: str, text: str) -> Sample:

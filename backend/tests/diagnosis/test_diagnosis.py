@@ -204,6 +204,13 @@ def test_voice_files_gone_are_told(any_service: Service) -> None:
     assert service.generate(service.script(model))["status"] == "failed"
 
 
+def test_voices_of_another_engine_are_told(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = service.model()
+    service.model(ready=False)
+    monkeypatch.setattr(type(service.container.engine), "name", "builtin")
+    assert service.findings()["voice_of_other_engine"]["subjects"] == [model]
+
+
 def test_files_that_no_row_knows_are_swept_when_they_are_old(any_service: Service) -> None:
     service = any_service
     service.generate(service.script())

@@ -148,6 +148,16 @@ def stereo(channels: int) -> bytes:
     return wav(np.stack([buzz()] * channels, axis=1))
 
 
+def test_uploading_again_puts_an_altered_file_right(any_service: Service) -> None:
+    service = any_service
+    actor, data = service.actor(), wav()
+    sample = service.upload(actor, data).json()["id"]
+    service.container.store.put("samples", service.row(Sample, sample).wav_key, io.BytesIO(b"other"))
+    assert service.findings()["sample_file_altered"]["subjects"] == [sample]
+    assert service.upload(actor, data).json()["id"] == sample
+    assert "sample_file_altered" not in service.findings()
+
+
 REFUSED = {
     "nothing": (b"", "not_audio"),
     "not audio": (b"GIF89a" + bytes(1000), "not_audio"),
