@@ -95,6 +95,7 @@ def build(settings: Settings) -> Container:
         engine_reason=choice.reason,
         speaker=Speaker(choice.engine),
         states=States(store),
+        engines=tuple(make_engine(name, settings) for name in ("xtts", "coqui", "builtin", "mock")),
     )
 
 

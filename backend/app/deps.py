@@ -40,6 +40,7 @@ class Container:
     engine_reason: str  # why this engine was chosen
     speaker: Speaker
     states: VoiceStates
+    engines: tuple[SpeechEngine, ...] = ()  # all there are, for the diagnosis to ask
 
 
 def get_container(request: Request) -> Container:

@@ -18,7 +18,8 @@ from app.storage import local
 from tests.service import Service
 
 PATH = "/voice-actors/debug/diagnosis"
-HERE = {"no_worker", "mock_engine"}  # what a service in this process, without a worker, has to say
+# The last two: neither XTTS v2 weights nor coqui-tts are there.
+HERE = {"no_worker", "mock_engine", "xtts_absent", "coqui_absent"}  # what a service in this process, without a worker, has to say
 
 
 def found(service: Service) -> set[str]:
@@ -355,3 +356,12 @@ def test_nothing_lost_shows_as_training(any_service: Service) -> None:
     service.hands.do(run)  # fails: there are no samples
     assert service.row(VoiceModel, model).training_run_id is None
     assert found(service) == set()
+
+
+def test_every_engine_is_named_and_one_that_is_absent_is_no_error(service: Service) -> None:
+    diagnosis = service.get(PATH).json()["diagnosis"]
+    assert {name: each["available"] for name, each in diagnosis["engines"].items()} == {
+        "mock": True, "builtin": True, "xtts": False, "coqui": False,
+    }  # fmt: skip
+    absent = service.findings()["coqui_absent"]
+    assert (absent["severity"], "coqui-tts" in absent["fix"]) == ("info", True)
