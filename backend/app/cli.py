@@ -206,7 +206,7 @@ def normalize(
     """Read lines from standard input and print how each is spoken, a line each."""
     from app.text.cli import normalize_lines
 
-    normalize_lines(sys.stdin, sys.stdout, trace=trace)
+    raise typer.Exit(normalize_lines(sys.stdin, sys.stdout, trace=trace))
 
 
 @token_app.command("create")
