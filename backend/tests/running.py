@@ -17,7 +17,7 @@ import httpx
 
 from app.remote import Remote
 
-START_SECONDS = 60
+START_SECONDS = 110
 
 
 @dataclass
