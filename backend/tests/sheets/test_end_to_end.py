@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from app import batching, cli, remote
 from app.models import VoiceModel
 from app.speech.interface import VoiceState
 from app.text import normalize
 from app.voice_models.state import put_state
 from tests.service import Service
+from tests.sheets.shell import shell_of
 
 CASES = Path(__file__).parents[1] / "text" / "cases"
 HEADINGS = ["멘트코드", "멘트", "속도", "쉼", "파일명", "경로", "비고"]
@@ -55,50 +54,15 @@ def as_cp949(texts: list[str]) -> bytes:
     return file.getvalue().encode("cp949")
 
 
-class Through:
-    """In place of the shell's HTTP client: requests go straight to the service in this process."""
-
-    def __init__(self, service: Service, headers: dict[str, str]) -> None:
-        self.service, self.headers = service, headers
-
-    def request(self, method: str, path: str, **options: Any) -> Any:
-        return self.service.client.request(method, path, headers=self.headers, **options)
-
-    def stream(self, method: str, path: str, **options: Any) -> Any:
-        return self.service.client.stream(method, path, headers=self.headers, **options)
-
-
-Shell = Callable[..., str]
-
-
 @pytest.fixture
-def shell(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
-    """`moksori sheet …` in a folder of its own; what it prints, once its exit code is the one named."""
-    monkeypatch.setenv("MOKSORI_URL", "http://testserver")
-    monkeypatch.setenv("MOKSORI_TOKEN", service.token("producer"))
-    monkeypatch.setattr(remote.httpx, "Client", lambda headers, **_: Through(service, headers))
-    watch = batching.watch_batch
-
-    def work_and_watch(*arguments: Any) -> Any:
-        for job in service.hands.queued("tts.generate"):
-            service.hands.do(job)
-        return watch(*arguments)
-
-    monkeypatch.setattr(batching, "watch_batch", work_and_watch)
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str, code: int = 0) -> str:
-        done = CliRunner().invoke(cli.app, ["sheet", *arguments])
-        assert done.exit_code == code, f"{done.exit_code}: {done.output} {done.exception!r}"
-        return done.output
-
-    return run
+def shell(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    return shell_of(service, tmp_path, monkeypatch)
 
 
 @pytest.mark.needs("sox", "ffprobe")
 @pytest.mark.timeout(400)  # a minute on an idle machine
 def test_a_sheet_of_300_goes_in_ten_change_and_a_package_comes_out(
-    service: Service, shell: Shell, tmp_path: Path
+    service: Service, shell: Callable[..., str], tmp_path: Path
 ) -> None:
     voice = voice_at(service, 600.0)
     texts = announcements()
