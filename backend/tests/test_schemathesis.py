@@ -11,10 +11,13 @@ import schemathesis
 from fastapi import FastAPI
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.strategies import one_of
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
 
 from app.audio import decode
+from app.auth import secrets
 from app.config import Settings
 from app.main import create_app
 from tests.databases import Databases
@@ -42,6 +45,7 @@ class Target:
 @pytest.fixture(scope="module")
 def target(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     folder = tmp_path_factory.mktemp("schemathesis")
+    cheap = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=64, parallelism=1),))
     for url in databases.laid_out():
         configured = Settings(
             _env_file=None, engine="mock", workers=0, data_dir=folder, database_url=url,  # type: ignore[call-arg]
@@ -50,8 +54,11 @@ def target(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> It
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(decode, "_run_child", decode_here)
             app = create_app(configured)
+            patch.setattr(secrets, "_passwords", cheap)
             with serving(app, configured) as service:
-                yield Target(service, _document(app), _things(service))
+                target = Target(service, _document(app), _things(service))
+                with service.hands.at_work():  # some answers wait for a take
+                    yield target
 
 
 def _document(app: FastAPI) -> Any:

@@ -31,7 +31,10 @@ def test_a_script_is_made_read_changed_and_deleted(any_service: Service, slash: 
     one = f"{PATH}/{script['id']}{slash}"
     assert service.get(one).json() == script
     changed = service.put(one, json={"text": "다른 안내"}).json()
-    assert changed == script | {"text": "다른 안내", "updated_at": changed["updated_at"]}
+    assert changed == script | {
+        "text": "다른 안내", "updated_at": changed["updated_at"], "stale_at": changed["stale_at"],
+    }  # fmt: skip
+    assert changed["stale_at"]
     assert service.delete(one).status_code == 204
     assert service.get(one).json()["code"] == "script_not_found"
 
