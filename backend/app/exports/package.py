@@ -97,18 +97,18 @@ class _Sink(io.RawIOBase):
 
 def ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """`function` of each item, in order, a few at work ahead of the one that is waited for."""
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="export") as pool:
-        waiting: list[Future[R]] = []
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > _AHEAD:
-                    yield waiting.pop(0).result()
-            while waiting:
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="export")
+    waiting: list[Future[R]] = []
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > _AHEAD:
                 yield waiting.pop(0).result()
-        finally:
-            for future in waiting:  # nobody takes what is left: the receiver went away, or one failed
-                future.cancel()
+        while waiting:
+            yield waiting.pop(0).result()
+    finally:
+        # Nobody takes what is left, when the receiver went away or one failed; and nobody waits for it.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def sha256(data: bytes) -> str:
