@@ -58,7 +58,9 @@ def refusal_of(error: Exception) -> Refusal:
             # The input itself stays out: it may be a token or a transcript.
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"][1:]) or None
-            return Refusal(422, "invalid", f"{field or 'The request'}: {first['msg']}", field)
+            most = first.get("ctx", {}).get("max_length")
+            wrong = f"at most {most:,} characters are taken" if most else first["msg"]
+            return Refusal(422, "invalid", f"{field or 'The request'}: {wrong}", field)
         case HTTPException():
             return Refusal(error.status_code, "bad_request", str(error.detail))
         case StoreFull():

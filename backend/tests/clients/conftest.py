@@ -24,7 +24,7 @@ from tests.service import buzz, wav
 # The mock engine's tone depends on the recording: these lie a third of an octave apart or more.
 PITCHES = {"하나": 100.0, "둘": 120.0, "셋": 170.0}
 TEXT = "안녕하세요. 고객센터입니다."
-LONG = "상담원 연결은 영 번을 눌러 주세요. " * 200  # ten minutes: nobody has heard it before it is cut off
+LONG = "상담원 연결은 영 번을 눌러 주세요. " * 190  # ten minutes: nobody has heard it before it is cut off
 
 
 @dataclass
@@ -42,7 +42,8 @@ class House:
 
     def token(self, role: str) -> str:
         body = {"name": role, "role": role}
-        token: str = self.service.remote().call("POST", "/tokens", json=body)["token"]
+        with self.service.remote() as remote:
+            token: str = remote.call("POST", "/tokens", json=body)["token"]
         return token
 
     def generation(self, generation_id: str) -> dict[str, Any] | None:
@@ -116,8 +117,7 @@ def samples(data: bytes) -> tuple[np.ndarray, int]:
         assert data[4:8] == data[40:44] == b"\xff\xff\xff\xff"
         rate = int.from_bytes(data[24:28], "little")
         return np.frombuffer(data[44:], "<i2").astype(np.float32) / 32768, rate
-    # A streamed FLAC does not know its length either, so a minute is the most that is read.
-    audio, rate = soundfile.read(io.BytesIO(data), frames=60 * 48_000, dtype="float32", always_2d=True)
+    audio, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
     assert audio.shape[1] == 1
     return audio[:, 0], rate
 
@@ -135,20 +135,15 @@ def tone(data: bytes | np.ndarray, rate: int = 24_000) -> float:
     return float(np.argmax(spectrum) * rate / padded)
 
 
-def probe(data: bytes, folder: Path) -> dict[str, Any]:
-    """What ffprobe says of a file's one stream, with its length in seconds as it decodes."""
+def probe(data: bytes, folder: Path) -> tuple[dict[str, Any], np.ndarray]:
+    """What ffprobe says of a file's one stream, and its audio at 24 kHz as ffmpeg decodes it."""
     file = folder / "audio"
     file.write_bytes(data)
     shown = subprocess.run(
-        ["ffprobe", "-v", "error", "-show_streams", "-count_packets", "-of", "json", str(file)],
-        capture_output=True, check=True, text=True,
-    )  # fmt: skip
-    assert shown.stderr == ""
-    [stream] = json.loads(shown.stdout)["streams"]
-    decoded = subprocess.run(
-        ["ffmpeg", "-v", "error", "-i", str(file), "-f", "s16le", "-ar", "8000", "-"],
-        capture_output=True,
-        check=True,
+        ["ffprobe", "-v", "error", "-show_streams", "-of", "json", str(file)], capture_output=True, check=True
     )
-    assert decoded.stderr == b""
-    return stream | {"seconds": len(decoded.stdout) / 16_000}
+    decode = ["ffmpeg", "-v", "error", "-i", str(file), "-f", "s16le", "-ar", "24000", "-"]
+    decoded = subprocess.run(decode, capture_output=True, check=True)
+    assert shown.stderr == decoded.stderr == b""
+    [stream] = json.loads(shown.stdout)["streams"]
+    return stream, pcm(decoded.stdout)

@@ -81,6 +81,7 @@ class VoicesOut(BaseModel):
     voices: list[VoiceOut]
 
 
+_PARAMS = {"voice_not_found": "voice", "unclear_text": "input", "bad_markup": "input"}
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -88,5 +89,5 @@ def error_of(refusal: Refusal) -> dict[str, Any]:
     """OpenAI's error object."""
     kind = _TYPES.get(refusal.status, "invalid_request_error" if refusal.status < 500 else "server_error")
     code = "invalid_api_key" if refusal.status == 401 else refusal.code
-    param = "voice" if refusal.code == "voice_not_found" else refusal.param
+    param = _PARAMS.get(refusal.code, refusal.param)
     return {"error": {"message": refusal.message, "type": kind, "param": param, "code": code}}
