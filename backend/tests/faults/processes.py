@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,8 @@ class ForkedPopen:
 
 def _serve(environment: dict[str, str]) -> None:
     _begin(environment)
+    # It would start a server of its own, which had to import everything anew: ours is running.
+    forkserver._forkserver.ensure_running = lambda: None  # type: ignore[method-assign]
     supervisor.subprocess.Popen = ForkedPopen  # type: ignore[attr-defined,misc,assignment]
     app.main.Supervisor = partial(supervisor.Supervisor, first_pause=0.05, longest_pause=0.05)  # type: ignore[misc,assignment]
     app.cli.serve(host=None, port=None)
