@@ -22,6 +22,7 @@ from app.config import Settings
 from app.main import create_app
 from tests.databases import Databases
 from tests.service import Service, decode_here, serving
+from tests.sheets.factories import generated_sheet, lines
 
 EXAMPLES = {"sqlite": 24, "postgresql": 12}
 NAMES = (
@@ -84,6 +85,7 @@ def _things(service: Service) -> dict[str, list[str]]:
     batch = service.batch([script], force=True)["batch_id"]
     service.hands.do_all()
     lexicon = service.post("/lexicons", json={"name": "x", "entries": [{"written": "a", "spoken": "에이"}]})
+    sheet = generated_sheet(service, model=model)
     return {
         "actor_id": [actor],
         "sample_id": [sample],
@@ -92,6 +94,8 @@ def _things(service: Service) -> dict[str, list[str]]:
         "generation_id": [generation],
         "batch_id": [batch],
         "lexicon_id": [lexicon.json()["id"]],
+        "sheet_id": [sheet],
+        "line_id": [lines(service, sheet)[0]["id"]],
     }
 
 

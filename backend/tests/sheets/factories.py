@@ -31,8 +31,8 @@ def make_sheet(service: Service, text: str | bytes = TEXT, *, model: str | None 
     return sheet_id
 
 
-def generated_sheet(service: Service, text: str | bytes = TEXT, **form: Any) -> str:
-    sheet_id = make_sheet(service, text, **form)
+def generated_sheet(service: Service, text: str | bytes = TEXT, **options: Any) -> str:
+    sheet_id = make_sheet(service, text, **options)
     generate(service, sheet_id)
     return sheet_id
 

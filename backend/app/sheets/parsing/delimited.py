@@ -8,11 +8,11 @@ import io
 from collections.abc import Iterator
 
 from app.sheets.parsing.columns import count_known
-from app.sheets.parsing.table import Row, SheetError, Table, is_formula, make_rows, plain
+from app.sheets.parsing.table import Row, SheetError, Table, check_width, is_formula, make_rows, plain
 
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "vertical bar"}
 _PROBE_ROWS = 12
-_LINE_CHARS = 1 << 20  # a longer line is no row of a sheet, and costs much memory to take apart
+_ROW_CHARS = 1 << 20  # a longer row is none of a sheet, and costs much memory to take apart
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, ""),  # before UTF-16, whose mark it begins with
@@ -25,10 +25,6 @@ _MARKS = (
 def read_delimited(data: bytes) -> Table:
     """A text file as a table. Raises SheetError."""
     text, encoding = decode(data)
-    if max(map(len, text.splitlines()), default=0) > _LINE_CHARS:
-        raise SheetError(
-            "not_a_sheet", "A line of this file is over a million characters long. Is this a sheet?"
-        )
     delimiter = find_delimiter(text)
     return Table(make_rows(_rows(text, delimiter)), encoding=encoding, delimiter=delimiter)
 
@@ -93,10 +89,26 @@ def find_delimiter(text: str) -> str:
 
 
 def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str], frozenset[int]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    used = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal used
+        for line in io.StringIO(text, newline=""):
+            used += len(line)
+            if used > _ROW_CHARS:
+                raise SheetError(
+                    "not_a_sheet",
+                    "A row of this file is over a million characters long. Is this a sheet, or is a quotation "
+                    "mark missing?",
+                )
+            yield line
+
+    reader = csv.reader(lines(), delimiter=delimiter, strict=True)
     # A row number is that of a spreadsheet, where a cell of several lines is still one row.
     try:
         for number, cells in enumerate(reader, 1):
+            used = 0
+            check_width(number, len(cells))
             formulas = frozenset(place for place, cell in enumerate(cells) if is_formula(cell.strip()))
             yield number, [plain(cell) for cell in cells], formulas
     except csv.Error as error:

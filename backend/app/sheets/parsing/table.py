@@ -11,6 +11,7 @@ MAX_ROWS = 10_000
 MAX_LINES = 10_000  # announcements, once variables are filled in
 MAX_COLUMNS = 64
 MAX_CELL_CHARS = 10_000
+MAX_WIDTH = 1024  # columns with formatting or delimiters, but nothing in them
 
 # A spreadsheet takes such a cell for a formula, whoever wrote it. The full-width forms count in some of them.
 _ACTIVE = re.compile(r"'*[=+\-@\t\r＝＋－＠]")
@@ -76,6 +77,15 @@ def neutral(cell: str) -> str:
 def is_formula(raw: str) -> bool:
     """Whether a cell of a text file would be run by a spreadsheet that opens the file."""
     return raw.startswith(("=", "＝"))
+
+
+def check_width(number: int, width: int) -> None:
+    """Raises SheetError for a row so wide that taking it apart is not worth the time."""
+    if width > MAX_WIDTH:
+        raise SheetError(
+            "too_many_columns",
+            f"Row {number} reaches to column {width:,}. Delete the columns without use, with their format.",
+        )
 
 
 def make_rows(

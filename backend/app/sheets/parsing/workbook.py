@@ -7,6 +7,7 @@ import re
 import warnings
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -14,20 +15,20 @@ from typing import Any
 from xml.etree.ElementTree import ParseError
 
 from app.sheets.parsing.columns import count_known, has_text_heading
-from app.sheets.parsing.table import SheetError, Table, is_formula, make_rows, plain
+from app.sheets.parsing.table import SheetError, Table, check_width, is_formula, make_rows, plain
 
 MAX_PARTS = 500
 MAX_UNPACKED = 64 * 2**20  # with pictures, which are never unpacked
 MAX_PART = 32 * 2**20  # of worksheets and their texts
 MAX_OTHER_PART = 4 * 2**20  # of styles and the like, which are held in memory as a whole
 MAX_RATIO = 100
-MAX_WIDTH = 1024  # columns with formatting but nothing in them
+MAX_CELLS = 300_000  # of a worksheet, empty ones with a format among them
 MAX_EXTRAS = 20_000  # links, rules and merged cells of a worksheet: openpyxl keeps them all
 _LAST_ROW = 1_048_576  # of any spreadsheet
 _SMALL = 2**20  # what unpacks to less than this is harmless at any ratio
 _BULK = ("xl/worksheets/", "xl/sharedStrings", "xl/media/")
 _CELL_TAGS = frozenset(
-    b"row c v f is t r rPr rFont sz color family charset scheme rPh phoneticPr b i u".split()
+    b"row c v f is si t r rPr rFont sz color family charset scheme rPh phoneticPr b i u".split()
 )
 _TAG = re.compile(rb"<(?:\w+:)?(\w+)")
 _RANGE = re.compile(r"\$?([A-Z]{1,3})\$?(\d{1,7})(?::\$?([A-Z]{1,3})\$?(\d{1,7}))?")
@@ -36,7 +37,7 @@ _MERGE_TAG = re.compile(rb"<(?:\w+:)?mergeCell\s[^>]*?ref=[\"']([A-Z0-9$:]+)[\"'
 
 def read_workbook(data: bytes) -> Table:
     """The worksheet with announcements, and the one with variables' values. Raises SheetError."""
-    check_package(data)
+    merged = check_package(data)
     from defusedxml.common import DefusedXmlException  # here: a service that reads no sheet starts faster
     from openpyxl import load_workbook
     from openpyxl.utils.exceptions import InvalidFileException
@@ -46,7 +47,7 @@ def read_workbook(data: bytes) -> Table:
             warnings.simplefilter("ignore")  # of styles and extensions that only its makers know
             book = load_workbook(io.BytesIO(data), read_only=True, data_only=False, keep_links=False)
             try:
-                return _choose(book, data)
+                return _choose(book, merged)
             finally:
                 book.close()
     except SheetError:
@@ -66,10 +67,14 @@ def read_workbook(data: bytes) -> Table:
         ) from None
 
 
-def check_package(data: bytes) -> None:
-    """Refuse a zip bomb by what its directory says; zipfile reads no more of a part than that.
+Merged = tuple[tuple[int, int, str], ...]  # first row, last row, range
 
-    Raises SheetError.
+
+def check_package(data: bytes) -> dict[str, Merged]:
+    """Refuse a zip bomb by what its directory says, zipfile reads no more of a part than that; then look
+    through each part, in blocks, for more than openpyxl should be made to take apart.
+
+    The merged cells of each part by its name. Raises SheetError.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as package:
@@ -99,10 +104,40 @@ def check_package(data: bytes) -> None:
         )
     if "[Content_Types].xml" not in names or not any(name.startswith("xl/") for name in names):
         raise SheetError("not_a_sheet", "This zip file is not an XLSX file. Save the sheet as .xlsx or CSV.")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as package:
+            return {name: _looked_through(package, name) for name in names if name.endswith(".xml")}
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
+        raise SheetError("broken_xlsx", "This XLSX file is damaged. Was it cut off on its way?") from None
 
 
-def _choose(book: Any, data: bytes) -> Table:
-    tables = [_table(sheet, data) for sheet in book.worksheets if sheet.sheet_state == "visible"]
+def _looked_through(package: zipfile.ZipFile, name: str) -> Merged:
+    found: list[tuple[int, int, str]] = []
+    extras = cells = 0
+    with package.open(name) as part:
+        rest = b""
+        while block := part.read(1 << 20):
+            whole, tag_open, rest = (rest + block).rpartition(b"<")  # a tag may lie across two blocks
+            rest = tag_open + rest
+            tags = Counter(_TAG.findall(whole))
+            cells += tags[b"c"] + tags[b"si"]
+            extras += sum(count for tag, count in tags.items() if tag not in _CELL_TAGS)
+            found += _ranges(whole)
+            if cells > MAX_CELLS:
+                raise SheetError(
+                    "too_many_cells",
+                    f"A worksheet has over {MAX_CELLS:,} cells. Delete the columns and rows without use, with "
+                    "their format.",
+                )
+            if extras > MAX_EXTRAS or len(rest) > 1 << 20:
+                raise SheetError(
+                    "hostile_xlsx", "This file holds more rules, links and merged cells than a sheet has."
+                )
+    return tuple(found + _ranges(rest))
+
+
+def _choose(book: Any, merged: dict[str, Merged]) -> Table:
+    tables = [_table(sheet, merged) for sheet in book.worksheets if sheet.sheet_state == "visible"]
     filled = [table for table in tables if table.rows]
     if not filled:
         raise SheetError("empty_sheet", "No worksheet of this file has anything in it.")
@@ -123,10 +158,10 @@ def _is_values(table: Table) -> bool:
     return len(table.rows) > 1 and count_known(head) >= 1 and not has_text_heading(head)
 
 
-def _table(sheet: Any, data: bytes) -> Table:
-    merged = _merged(sheet, data)  # first: it also refuses a part that openpyxl had better not parse
+def _table(sheet: Any, merged: dict[str, Merged]) -> Table:
     sheet.reset_dimensions()  # what the file says of its size need not be true
-    return Table(make_rows(_cells(sheet)), worksheet=sheet.title, merged=merged)
+    path = str(sheet._worksheet_path).lstrip("/")
+    return Table(make_rows(_cells(sheet)), worksheet=sheet.title, merged=merged.get(path, ()))
 
 
 def _cells(sheet: Any) -> Iterator[tuple[int, list[str], frozenset[int]]]:
@@ -135,12 +170,7 @@ def _cells(sheet: Any) -> Iterator[tuple[int, list[str], frozenset[int]]]:
             raise SheetError(
                 "broken_xlsx", "A row has a number that no spreadsheet gives. Save the file again."
             )
-        if len(row) > MAX_WIDTH:
-            raise SheetError(
-                "too_many_columns",
-                f"Row {number} reaches to column {len(row):,}. "
-                "Delete the columns without use, with their format.",
-            )
+        check_width(number, len(row))
         texts: list[str] = []
         formulas = set()
         for place, cell in enumerate(row):
@@ -173,27 +203,6 @@ def _text(value: object) -> str:
         case date() | time():
             return value.isoformat()
     return str(value)
-
-
-def _merged(sheet: Any, data: bytes) -> tuple[tuple[int, int, str], ...]:
-    """Ranges of merged cells, which read-only worksheets do not know; found by their tags, block by block."""
-    found: list[tuple[int, int, str]] = []
-    extras = 0
-    path = str(sheet._worksheet_path).lstrip("/")
-    with zipfile.ZipFile(io.BytesIO(data)) as package, package.open(path) as part:
-        rest = b""
-        while block := part.read(1 << 20):
-            whole, tag_open, rest = (rest + block).rpartition(b"<")  # a tag may lie across two blocks
-            rest = tag_open + rest
-            extras += sum(tag not in _CELL_TAGS for tag in _TAG.findall(whole))
-            found += _ranges(whole)
-            if extras > MAX_EXTRAS or len(rest) > 1 << 20:
-                raise SheetError(
-                    "hostile_xlsx",
-                    "This worksheet holds more rules, links and merged cells than a sheet has.",
-                )
-        found += _ranges(rest)
-    return tuple(found)
 
 
 def _ranges(xml: bytes) -> list[tuple[int, int, str]]:

@@ -54,6 +54,8 @@ def test_the_delimiter_is_the_one_under_which_headings_appear(delimiter: str) ->
         ('코드,멘트\n1,"따옴표" 뒤\n', "broken_csv"),
         ("코드,멘트\n1," + "가" * 10_001, "cell_too_long"),
         ("코드,멘트\n" + "a," * 65, "too_many_columns"),
+        ("코드,멘트\n" + "," * 1025, "too_many_columns"),
+        ("코드,멘트\n" + ",".join(['"a\n"'] * 300_000), "not_a_sheet"),
         ("코드,멘트\n1," + "a" * (1 << 20), "not_a_sheet"),
         ("코드,멘트\n" + "\n".join(f"{n},안녕" for n in range(100_000)), "too_many_rows"),
         ("가,나\n1,2\n", "no_headings"),

@@ -172,6 +172,7 @@ def sheet_xml(body: str) -> bytes:
         ("<sheetData><row><c t='s'><v>99</v></c></row></sheetData>", "broken_xlsx"),
         ("<sheetData><row>", "broken_xlsx"),
         ("<mergeCells>" + "<mergeCell ref='A1:A2'/>" * 20_001 + "</mergeCells>", "hostile_xlsx"),
+        ("<sheetData>" + "".join(f"<c><v>{n * 7919}</v></c>" for n in range(300_001)), "too_many_cells"),
         ("", "empty_sheet"),
     ],
 )
