@@ -292,10 +292,9 @@ class Service:
         return sorted(file.key for file in self.container.store.keys(bucket))
 
     def findings(self, **options: Any) -> dict[str, dict[str, Any]]:
-        """What diagnosis finds, by code; which engines are not installed is the machine's matter."""
+        """What diagnosis finds, by code."""
         answer = self.get("/voice-actors/debug/diagnosis", **options).json()
-        found = {each["code"]: each for each in answer["diagnosis"]["findings"]}
-        return {code: each for code, each in found.items() if not code.endswith("_absent")}
+        return {each["code"]: each for each in answer["diagnosis"]["findings"]}
 
     def fix(self, **params: Any) -> dict[str, Any]:
         answer: dict[str, Any] = self.post("/voice-actors/debug/fix-issues", params=params).json()
