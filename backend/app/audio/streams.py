@@ -37,7 +37,7 @@ _MEDIA_TYPES: dict[Codec, str] = {
 _FFMPEG: dict[str, tuple[str, dict[str, str], str, str]] = {
     "mp3": ("mp3", {"write_xing": "0", "id3v2_version": "0"}, "libmp3lame", "fltp"),
     "aac": ("adts", {}, "aac", "fltp"),
-    "flac": ("flac", {}, "flac", "s16"),
+    "flac": ("flac", {"metadata_header_padding": "0"}, "flac", "s16"),
     "opus": ("ogg", {"page_duration": "100000"}, "libopus", "flt"),
 }
 

@@ -197,7 +197,7 @@ def test_audio_comes_while_the_rest_is_made_and_a_cut_stops_it(house: House, cli
     speech(client)
     before = connections(house)
     with streamed(client, input=LONG, response_format="pcm") as answer:
-        received = answer.iter_bytes(4800)
+        received = answer.iter_bytes(48_000)
         first = next(received)
         generation = answer.headers["x-moksori-generation"]
         assert house.generation(generation) is None  # far from over
@@ -255,7 +255,7 @@ def test_a_worker_that_dies_cuts_the_audio_and_the_next_one_speaks(
     service = psutil.Process(house.service.process.pid)
     [worker] = [each for each in service.children() if "app.worker" in each.cmdline()]
     with streamed(client, input=LONG, response_format="pcm") as answer:
-        received = answer.iter_bytes(4800)
+        received = answer.iter_bytes(48_000)
         next(received)
         worker.kill()
         with pytest.raises(httpx2.HTTPError):

@@ -174,12 +174,13 @@ class _JobSpeech:
 
     @classmethod
     async def ask(cls, container: Container, order: Order) -> _JobSpeech:
-        generation_id = await anyio.to_thread.run_sync(_enqueue, container, order)
+        enqueued = asyncio.ensure_future(anyio.to_thread.run_sync(_enqueue, container, order))
         try:
-            return await cls._wait(container, generation_id)
+            # Whoever leaves now may leave in the middle of the commit: the job is there then, and has an id.
+            return await cls._wait(container, await asyncio.shield(enqueued))
         except asyncio.CancelledError:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(_cancel, container, generation_id)
+                await anyio.to_thread.run_sync(_cancel, container, await enqueued)
             raise
 
     @classmethod
