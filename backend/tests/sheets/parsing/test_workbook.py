@@ -192,3 +192,35 @@ def test_a_file_that_was_cut_off_and_a_zip_of_something_else() -> None:
 
 def test_the_check_alone_takes_a_good_file() -> None:
     check_package(book(HEAD, ["1", "하나", ""]))
+
+
+def as_excel_writes(cells: str, *strings: str) -> bytes:
+    """A workbook with its texts in a table of their own, as Excel writes it (openpyxl puts them into cells)."""
+    name = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    table = f"<sst xmlns='{name}'>{''.join(f'<si>{text}</si>' for text in strings)}</sst>"
+    data = book(HEAD)
+    with zipfile.ZipFile(io.BytesIO(data)) as package:
+        types = package.read("[Content_Types].xml").decode()
+    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml.sharedStrings+xml"
+    part = f'<Override PartName="/xl/sharedStrings.xml" ContentType="{kind}"/></Types>'
+    parts = {"[Content_Types]_xml": types.replace("</Types>", part).encode(), "sheet1_xml": sheet_xml(cells)}
+    return repacked(data, **parts, **{"sharedStrings.xml": table.encode()})
+
+
+def test_a_sheet_as_excel_writes_it() -> None:
+    cells = (
+        "<dimension ref='A1:B2'/><sheetData><row r='1'><c r='A1' t='s'><v>0</v></c><c r='B1' t='s'><v>1</v></c></row>"
+        "<row r='3'><c r='A3' s='1'><v>7</v></c><c r='B3' t='s'><v>2</v></c></row></sheetData>"
+    )
+    data = as_excel_writes(
+        cells, "<t>코드</t>", "<t>멘트</t>",
+        "<r><t xml:space='preserve'>안녕 </t></r><r><rPr><b/></rPr><t>하세요.</t></r><rPh sb='0' eb='1'><t>x</t></rPh>",
+    )  # fmt: skip
+    table = read_table(data)
+    lines, problems, _ = read_lines(table, find_layout(table))
+    assert not problems and [(line.row, line.code, line.text) for line in lines] == [(3, "7", "안녕 하세요.")]
+
+
+def test_a_table_of_texts_has_a_limit_too() -> None:
+    many = (f"<t>{number * 7919}</t>" for number in range(300_001))
+    assert refused(as_excel_writes("<sheetData/>", *many)) == "too_many_cells"
