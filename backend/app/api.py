@@ -15,5 +15,16 @@ from app.voice_actors.endpoints import router as voice_actors
 from app.voice_models.endpoints import router as voice_models
 
 router = APIRouter(prefix="/api/v1", responses=documented(400, 401, 403, 409, 413, 422, 503, 507))
-for domain in (auth, lexicons, diagnosis, exports, sheets, voice_models, generation, scripts, samples, voice_actors):
+for domain in (
+    auth,
+    lexicons,
+    diagnosis,
+    exports,
+    sheets,
+    voice_models,
+    generation,
+    scripts,
+    samples,
+    voice_actors,
+):
     router.include_router(domain)

@@ -37,10 +37,14 @@ class Settings(BaseSettings):
     silent_seconds: float = Field(30.0, gt=0, description="a worker silent this long is taken for dead")
     sweep_seconds: float = Field(600.0, gt=0, description="how often leftovers are looked for")
     orphan_seconds: float = Field(1800.0, ge=0, description="age at which a file without a row is swept")
-    retention_days: int = Field(0, ge=0, description="older takes go, approved and current ones spared; 0: none")
+    retention_days: int = Field(
+        0, ge=0, description="older takes go, approved and current ones spared; 0: none"
+    )
     job_retention_days: int = Field(30, ge=1)
 
-    best_effort: bool = Field(False, description="speak texts with unclear characters left out, not fail them")
+    best_effort: bool = Field(
+        False, description="speak texts with unclear characters left out, not fail them"
+    )
     take_loudness: float = Field(-19.0, ge=-40, le=-9, description="LUFS of every take")
     take_true_peak: float = Field(-1.5, ge=-12, le=0, description="dBTP limit of every take")
 

@@ -111,5 +111,7 @@ class BodyLimit:
 
     @staticmethod
     async def _refuse(limit: int, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = problem(413, "too_large", "The request is too large", f"At most {limit:,} bytes are taken here.")
+        answer = problem(
+            413, "too_large", "The request is too large", f"At most {limit:,} bytes are taken here."
+        )
         await answer(scope, receive, send)

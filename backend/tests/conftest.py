@@ -43,7 +43,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if any(not there[name] for mark in item.iter_markers("needs") for name in mark.args)
     ]
     if lacking and os.environ.get("CI") == "true":
-        raise pytest.UsageError(f"CI lacks: {', '.join(name for name, is_there in there.items() if not is_there)}")
+        raise pytest.UsageError(
+            f"CI lacks: {', '.join(name for name, is_there in there.items() if not is_there)}"
+        )
     if lacking:
         config.hook.pytest_deselected(items=lacking)
         items[:] = [item for item in items if item not in lacking]

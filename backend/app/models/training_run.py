@@ -13,9 +13,7 @@ class TrainingRun(Base):
     __tablename__ = "training_runs"
 
     id: Mapped[Id]
-    voice_model_id: Mapped[str] = mapped_column(
-        ForeignKey("voice_models.id", ondelete="CASCADE"), index=True
-    )
+    voice_model_id: Mapped[str] = mapped_column(ForeignKey("voice_models.id", ondelete="CASCADE"), index=True)
     steps: Mapped[Documents]
     outcome: Mapped[str | None] = mapped_column(String(20))  # ready | failed | stopped
     created_at: Mapped[Created]

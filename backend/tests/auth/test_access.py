@@ -44,7 +44,11 @@ def call(service: Service, method: str, path: str, token: str | None) -> int:
 def needed(method: str, path: str) -> str:
     if path.removeprefix(API).startswith(ADMINISTRATION):
         return "admin"
-    return "viewer" if method == "GET" or path.endswith(("/text/normalize", "/exports", "/exports/plan")) else "producer"
+    return (
+        "viewer"
+        if method == "GET" or path.endswith(("/text/normalize", "/exports", "/exports/plan"))
+        else "producer"
+    )
 
 
 def test_every_route_refuses_strangers_and_wrong_tokens(service: Service) -> None:

@@ -19,7 +19,12 @@ from tests.service import Service
 
 PATH = "/voice-actors/debug/diagnosis"
 # The last two: neither XTTS v2 weights nor coqui-tts are there.
-HERE = {"no_worker", "mock_engine", "xtts_absent", "coqui_absent"}  # what a service in this process, without a worker, has to say
+HERE = {
+    "no_worker",
+    "mock_engine",
+    "xtts_absent",
+    "coqui_absent",
+}  # what a service in this process, without a worker, has to say
 
 
 def found(service: Service) -> set[str]:
