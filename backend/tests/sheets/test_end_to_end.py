@@ -14,13 +14,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fastapi import FastAPI
 
+from app.config import Settings
 from app.models import VoiceModel
 from app.speech.interface import VoiceState
 from app.text import normalize
 from app.voice_models.state import put_state
-from tests.service import Service
+from tests.service import Service, serving
 from tests.sheets.shell import shell_of
+from tests.speech.builtin.actors import prompts
 
 CASES = Path(__file__).parents[1] / "text" / "cases"
 HEADINGS = ["멘트코드", "멘트", "속도", "쉼", "파일명", "경로", "비고"]
@@ -159,3 +162,29 @@ def check_files(root: Path, entries: list[dict[str, object]]) -> None:
         (stream,) = json.loads(probed.stdout)["streams"]
         assert (stream["codec_name"], stream["channels"], stream["sample_rate"]) == ("pcm_s16le", 1, "8000")
         assert float(stream["duration"]) == pytest.approx(float(str(entry["seconds"])), abs=1e-4)
+
+
+@pytest.mark.needs("sox", "asterisk-prompts")
+def test_a_few_lines_in_the_voice_of_a_real_actor(
+    application: FastAPI, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The builtin engine from sheet to package: what sox measures is speech at the level of the preset."""
+    texts = ["상담원 연결은 0번을 눌러 주세요.", "결제하실 금액은 32,500원입니다."]
+    with serving(application, settings.model_copy(update={"engine": "builtin"})) as service:
+        shell = shell_of(service, tmp_path, monkeypatch)
+        (tmp_path / "a.csv").write_bytes(as_cp949(texts))
+        service.container.engine.load()
+        model_id = service.model()
+        state = service.container.engine.condition(prompts("June", 20, 1)[0])
+        put_state(service.container.store, service.row(VoiceModel, model_id).state_key, state)
+        shell("import", "a.csv", "--voice", model_id, "--name", "안내")
+        shell("generate", "안내")
+        shell("export", "안내", "--for", "asterisk", "-o", "out.zip")
+    with zipfile.ZipFile(tmp_path / "out.zip") as package:
+        package.extractall(tmp_path / "out")
+    entries = json.loads((tmp_path / "out/manifest.json").read_text(encoding="utf-8"))["files"]
+    assert {entry["engine"] for entry in entries} == {"builtin"} and len(entries) == 10
+    assert entries[0]["reading"] == normalize(texts[0]).text
+    check_files(tmp_path / "out", entries)
+    for entry in entries:
+        assert 1.5 < entry["seconds"] < 6
