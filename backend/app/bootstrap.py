@@ -6,6 +6,7 @@ import importlib.util
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from alembic import command
 from alembic.config import Config
@@ -16,7 +17,7 @@ from app.auth import service as auth
 from app.config import BACKEND, Settings
 from app.deps import Container
 from app.kit.database import Database
-from app.speech.interface import SpeechEngine
+from app.speech.interface import EngineUnavailable, SpeechEngine
 from app.speech.speaker import Speaker
 from app.storage.local import FOLDERS, LocalStore
 from app.voice_models.state import States
@@ -75,6 +76,16 @@ def make_engine(name: str, settings: Settings) -> SpeechEngine:
 
 def weights_folder(settings: Settings) -> Path:
     return settings.weights / "xtts-v2"
+
+
+def convert_weights(settings: Settings, precision: Literal["bf16", "fp32"]) -> Path:
+    """The installed XTTS v2 weights in our own form beside the official one. Raises EngineUnavailable."""
+    if importlib.util.find_spec("torch") is None:
+        raise EngineUnavailable("PyTorch is not installed.", "Run `uv sync --extra xtts` in backend/.")
+    from app.speech.xtts.checkpoint import convert
+
+    folder = weights_folder(settings)
+    return convert(folder, folder, precision)
 
 
 def make_store(settings: Settings) -> LocalStore:

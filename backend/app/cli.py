@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 from typer.core import TyperGroup
@@ -195,6 +195,21 @@ def doctor(
         if any(each.severity == "error" and each.code != "no_worker" for each in found.diagnosis.findings)
         else 0
     )
+
+
+def weights_convert(
+    precision: Annotated[Literal["bf16", "fp32"], typer.Option(help="of the model's matrices")] = "bf16",
+) -> None:
+    """Write the XTTS v2 weights once more in our own form, in place: the engine starts faster with it."""
+    from app import bootstrap
+    from app.config import load_settings
+    from app.speech.interface import EngineUnavailable
+
+    try:
+        folder = bootstrap.convert_weights(load_settings(), precision)
+    except EngineUnavailable as error:
+        raise fail(f"{error} {error.fix}") from None
+    typer.echo(f"{folder}: converted.")
 
 
 @app.command()
@@ -486,6 +501,7 @@ def main() -> None:
     if "weights" in sys.argv[1:2]:  # the one group whose imports cost the others time
         from app.speech.weights_cli import weights_app
 
+        weights_app.command("convert")(weights_convert)
         app.add_typer(weights_app, name="weights")
     app()
 

@@ -22,10 +22,12 @@ def test_imported_weights_train_and_speak_with_a_measured_similarity(tmp_path: P
     with Espeak() as espeak:
         spoken = espeak.say(TEXT)
     recording.write_bytes(wav(spoken.audio, spoken.sample_rate))
-    subprocess.run(
-        [sys.executable, "-m", "app.cli", "weights", "import", str(checkpoint), "--accept-license", "cpml"],
-        env=os.environ | {"MOKSORI_DATA_DIR": str(data)}, check=True, capture_output=True,
-    )  # fmt: skip
+    for command in (["import", str(checkpoint), "--accept-license", "cpml"], ["convert"]):
+        subprocess.run(
+            [sys.executable, "-m", "app.cli", "weights", *command],
+            env=os.environ | {"MOKSORI_DATA_DIR": str(data)}, check=True, capture_output=True,
+        )  # fmt: skip
+    assert (data / "weights" / "xtts-v2" / "model.safetensors").is_file()
     with running_service(data, engine="auto") as service, service.remote() as remote:
         diagnosis = remote.call("GET", "/voice-actors/debug/diagnosis")["diagnosis"]
         assert (diagnosis["engine"]["chosen"], diagnosis["mode"]) == ("xtts", "real")
