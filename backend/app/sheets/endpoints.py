@@ -4,7 +4,7 @@ import json
 from typing import Annotated, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, BackgroundTasks, Depends, File, Form, Query, Response, UploadFile
+from fastapi import APIRouter, BackgroundTasks, Depends, File, Form, Path, Query, Response, UploadFile
 from pydantic import BaseModel
 from sqlalchemy import select
 
@@ -16,7 +16,7 @@ from app.kit.problems import documented
 from app.kit.schemas import Name, Text
 from app.models import Sheet, SheetLine, SheetVersion
 from app.samples.service import label
-from app.sheets import lines, service, writing
+from app.sheets import lines, service, understanding, writing
 from app.sheets.errors import BadColumns, UnreadableSheet
 from app.sheets.parsing import MAX_BYTES
 from app.sheets.schemas import (
@@ -29,9 +29,10 @@ from app.sheets.schemas import (
     SheetChange,
     SheetDetail,
     SheetOut,
+    VersionDetail,
     VersionOut,
 )
-from app.sheets.service import Upload
+from app.sheets.understanding import Upload
 
 router = APIRouter(prefix="/sheets", tags=["sheets"])
 BINARY = {
@@ -113,7 +114,7 @@ def create_sheet(
     """Import a sheet of announcements: a script a line, known by its code when the sheet comes again."""
     if preview:
         response.status_code = 200
-        return service.preview(container, upload, voice_model_id or None)
+        return understanding.preview(container, upload, voice_model_id or None)
     said = [name or "", voice_model_id or "", str(requires_approval), json.dumps(upload.columns)]
     return once(
         _Request(sha256=upload.sha256, said=said),
@@ -185,6 +186,14 @@ def list_versions(
     query = select(SheetVersion).where(SheetVersion.sheet_id == sheet_id)
     rows, cursor = page(session, query, SheetVersion.id, paging)
     return Page(items=[VersionOut.model_validate(row) for row in rows], next_cursor=cursor)
+
+
+@router.get("/{sheet_id}/versions/{number}", responses=documented(404))
+def get_version(
+    sheet_id: str, number: Annotated[int, Path(ge=1, le=2**31 - 1)], _: Viewer, session: Reading
+) -> VersionDetail:
+    """One import of a sheet, with what each line said before and after it."""
+    return service.version_out(service.get_version(session, sheet_id, number))
 
 
 @router.get("/{sheet_id}/lines", responses=documented(404))

@@ -7,6 +7,10 @@ class SheetNotFound(NotFound):
     code, title = "sheet_not_found", "There is no sheet with this id"
 
 
+class VersionNotFound(NotFound):
+    code, title = "sheet_version_not_found", "This sheet has no version with this number"
+
+
 class LineNotFound(NotFound):
     code, title = "sheet_line_not_found", "This sheet has no line with this id"
 

@@ -108,6 +108,14 @@ class LineChange(Answer):
     fields: list[FieldChange]
 
 
+class VersionChange(LineChange):
+    kind: Literal["new", "changed", "gone"]
+
+
+class VersionDetail(VersionOut):
+    changes: list[VersionChange]
+
+
 class DifferenceOut(Answer):
     """What an import changes. To apply it, send the file again with `confirm` set to `digest`."""
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -14,13 +12,10 @@ from sqlalchemy.orm import Session
 
 from app.deps import Container
 from app.generation import batches
-from app.generation import service as generation
 from app.generation.schemas import BatchIn
 from app.kit.clock import now
 from app.kit.ids import is_id, new_id
-from app.lexicons.service import readings
 from app.models import Script, Sheet, SheetLine, SheetVersion, Take
-from app.scripts.service import UnknownVoiceModel
 from app.sheets import lines as sheet_lines
 from app.sheets.differences import Change, Difference, Said, compare, others
 from app.sheets.errors import (
@@ -28,20 +23,12 @@ from app.sheets.errors import (
     LineNotFound,
     NothingToApprove,
     OtherTakeIsCurrent,
-    SheetHasProblems,
     SheetNotFound,
-    UnreadableSheet,
+    VersionNotFound,
 )
 from app.sheets.lines import LineFacts
 from app.sheets.parsing import (
-    Layout,
     Line,
-    Problem,
-    SheetError,
-    Table,
-    find_layout,
-    read_lines,
-    read_table,
 )
 from app.sheets.schemas import (
     ColumnOut,
@@ -50,53 +37,16 @@ from app.sheets.schemas import (
     GenerateIn,
     GenerateOut,
     LineChange,
-    PreviewLine,
-    PreviewOut,
-    ProblemOut,
     SheetChange,
     SheetDetail,
     SheetOut,
+    VersionChange,
+    VersionDetail,
+    VersionOut,
 )
-from app.sheets.voices import Voices
+from app.sheets.understanding import Understood, Upload, parse, understand, without_problems
 
 log = structlog.get_logger()
-SHOWN_PROBLEMS, SHOWN_LINES = 200, 100
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """The files of an import and what was said of them. `columns` corrects what headings mean."""
-
-    data: bytes
-    label: str
-    values: bytes | None = None
-    columns: Mapping[str, str] | None = None
-
-    @property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.data + (self.values or b"")).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Understood:
-    """A file's announcements, each with its voice model's id, and what is wrong with which row."""
-
-    table: Table
-    layout: Layout
-    lines: list[Line]
-    voice_ids: list[str | None]
-    problems: list[Problem]
-    voices: Voices
-
-    def said(self) -> dict[tuple[str, str], Said]:
-        columns = [(column.heading, column.field) for column in self.layout.columns]
-        return {
-            line.key: Said(
-                line.text, voice or "", line.speed or 1.0, line.pause, line.file_name, line.path, line.note,
-                others(columns, line.cells),
-            )
-            for line, voice in zip(self.lines, self.voice_ids, strict=True)
-        }  # fmt: skip
 
 
 def get(session: Session, sheet_id: str, *, to_change: bool = False) -> Sheet:
@@ -106,116 +56,12 @@ def get(session: Session, sheet_id: str, *, to_change: bool = False) -> Sheet:
     return sheet
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    table: Table
-    layout: Layout
-    lines: list[Line]
-    problems: list[Problem]
-
-
-def parse(upload: Upload) -> Parsed:
-    """Read a file to its end; before the database is asked, so that nobody waits. Raises UnreadableSheet."""
-    try:
-        table = read_table(upload.data, upload.values)
-        lines, problems, layout = read_lines(table, find_layout(table, upload.columns))
-    except SheetError as error:
-        raise UnreadableSheet(error.code, str(error)) from None
-    return Parsed(table, layout, lines, problems)
-
-
-def understand(
-    container: Container, session: Session, parsed: Parsed, voice_model_id: str | None
-) -> Understood:
-    """Find the voice of each line; one that is missing or unclear is a problem. Raises UnknownVoiceModel."""
-    voices = Voices(session, container.settings.voice_aliases)
-    if voice_model_id is not None and voices.name_of(voice_model_id) is None:
-        raise UnknownVoiceModel(field="voice_model_id")
-    place = parsed.layout.place("voice")
-    heading = parsed.layout.columns[place].heading if place is not None else ""
-    problems = list(parsed.problems)
-    voice_ids: list[str | None] = []
-    for line in parsed.lines:
-        found = voices.find(line.voice) if line.voice else {voice_model_id} - {None}
-        voice_ids.append(next(iter(found)) if len(found) == 1 else None)
-        if len(found) != 1:
-            problems.append(_voice_problem(line, heading, len(found)))
-    problems.sort(key=lambda each: each.row)
-    return Understood(parsed.table, parsed.layout, parsed.lines, voice_ids, problems, voices)
-
-
-def _voice_problem(line: Line, heading: str, found: int) -> Problem:
-    if not line.voice:
-        return Problem(
-            line.row, heading, "no_voice", "The row names no voice, and the sheet has none of its own."
-        )
-    if found:
-        return Problem(
-            line.row, heading, "voice_unclear",
-            f"{found} voice models go by the name `{line.voice[:60]}`. Write the model's own name or its id.",
-        )  # fmt: skip
-    return Problem(
-        line.row, heading, "unknown_voice",
-        f"No voice model is called `{line.voice[:60]}`. Write a model's name or id, or its actor's name.",
-    )  # fmt: skip
-
-
-def preview(container: Container, upload: Upload, voice_model_id: str | None) -> PreviewOut:
-    """What a file was understood as; nothing is kept."""
-    parsed = parse(upload)
-    with container.database.reading() as session:
-        found = understand(container, session, parsed, voice_model_id)
-        read = readings(session, best_effort=container.settings.best_effort)
-    spoken = [read.read(line.text) for line in found.lines]
-    table = found.table
-    return PreviewOut(
-        format="csv" if table.encoding else "xlsx",
-        encoding=table.encoding,
-        delimiter=table.delimiter,
-        worksheet=table.worksheet,
-        ignored_worksheets=list(table.ignored),
-        heading_row=found.layout.heading_row,
-        columns=[ColumnOut.model_validate(column) for column in found.layout.columns],
-        rows=len(found.layout.rows),
-        line_count=len(found.lines),
-        unclear_count=sum(bool(reading.unclear) for reading in spoken),
-        problem_count=len(found.problems),
-        problems=_problem_outs(found.problems),
-        lines=[
-            PreviewLine(
-                row=line.row, code=line.code, variant=line.variant, text=line.text, spoken_text=reading.text,
-                unclear=generation.unclear_outs(reading), voice_model_id=voice,
-                voice_name=found.voices.name_of(voice), speed=line.speed or 1.0, pause=line.pause,
-                file_name=line.file_name, path=line.path, note=line.note,
-            )
-            for line, voice, reading in list(zip(found.lines, found.voice_ids, spoken, strict=True))[
-                :SHOWN_LINES
-            ]
-        ],
-    )  # fmt: skip
-
-
-def _problem_outs(problems: Sequence[Problem]) -> list[ProblemOut]:
-    return [ProblemOut.model_validate(each) for each in problems[:SHOWN_PROBLEMS]]
-
-
-def _without_problems(found: Understood) -> Understood:
-    if found.problems:
-        raise SheetHasProblems(
-            f"{len(found.problems)} problems, the first in row {found.problems[0].row}: "
-            f"{found.problems[0].message} Nothing was imported.",
-            problem_count=len(found.problems),
-            problems=[each.model_dump() for each in _problem_outs(found.problems)],
-        )
-    return found
-
-
 def create(
     container: Container, session: Session, upload: Upload, name: str, voice_model_id: str | None,
     requires_approval: bool, by: str,
 ) -> SheetDetail:  # fmt: skip
     """Keep a sheet, with a script a line. Raises SheetHasProblems when a row is wrong."""
-    found = _without_problems(understand(container, session, parse(upload), voice_model_id))
+    found = without_problems(understand(container, session, parse(upload), voice_model_id))
     sheet = Sheet(
         id=new_id(), name=name, voice_model_id=voice_model_id, requires_approval=requires_approval, version=0,
         columns=[], above=[],
@@ -236,7 +82,7 @@ def difference(
     parsed = parse(upload)
     sheet = get(session, sheet_id, to_change=confirm is not None)
     voice = voice_model_id or sheet.voice_model_id
-    found = _without_problems(understand(container, session, parsed, voice))
+    found = without_problems(understand(container, session, parsed, voice))
     rows = _line_rows(session, sheet.id)
     there = {key: said for key, (line, _, said) in _with_said(sheet, rows).items() if line.gone_at is None}
     base = f"{sheet.id} {sheet.version} {voice}"
@@ -328,6 +174,26 @@ def _change_out(change: Change) -> LineChange:
         code=change.code, variant=change.variant, row=change.row, heard=change.is_heard,
         fields=[FieldChange(field=name, before=before, after=after) for name, before, after in change.fields],
     )  # fmt: skip
+
+
+def get_version(session: Session, sheet_id: str, number: int) -> SheetVersion:
+    get(session, sheet_id)
+    query = select(SheetVersion).where(SheetVersion.sheet_id == sheet_id, SheetVersion.number == number)
+    version = session.scalar(query)
+    if version is None:
+        raise VersionNotFound
+    return version
+
+
+def version_out(version: SheetVersion) -> VersionDetail:
+    changes = [
+        Change(kind, code, variant, None, tuple((name, before, after) for name, before, after in fields))
+        for code, variant, kind, fields in version.changes
+    ]
+    return VersionDetail(
+        **VersionOut.model_validate(version).model_dump(),
+        changes=[VersionChange(kind=each.kind, **_change_out(each).model_dump()) for each in changes],
+    )
 
 
 def change(container: Container, session: Session, sheet_id: str, body: SheetChange) -> SheetDetail:

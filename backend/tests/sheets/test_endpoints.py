@@ -201,6 +201,12 @@ def test_nothing_is_applied_without_the_digest_of_this_very_difference(any_servi
         (2, 1, 1, 1, 1), (1, 3, 0, 0, 0),
     ]  # fmt: skip
     assert versions[0]["file_name"] == "멘트.csv" and versions[0]["imported_by"] == "producer"
+    second = service.get(f"/sheets/{sheet}/versions/2").json()
+    assert [(each["kind"], each["code"]) for each in second["changes"]] == [
+        ("changed", "A2"), ("new", "A9"), ("gone", "A3"),
+    ]  # fmt: skip
+    assert second["changes"][0]["fields"] == found["changed"][0]["fields"]
+    assert service.get(f"/sheets/{sheet}/versions/3").json()["code"] == "sheet_version_not_found"
 
 
 def test_a_line_that_is_gone_keeps_its_takes_and_comes_back(service: Service) -> None:
