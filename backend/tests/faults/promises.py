@@ -74,7 +74,9 @@ class Premises:
             with store.open("takes", take.audio_key) as file:
                 assert hashlib.sha256(file.read()).hexdigest() == take.sha256
         for script in scripts:
-            done = [row for row in generations.values() if row.script_id == script.id and row.outcome == "done"]
+            done = [
+                row for row in generations.values() if row.script_id == script.id and row.outcome == "done"
+            ]
             newest = max(done, key=lambda row: row.id, default=None)
             assert script.current_take_id == (newest.take_id if newest else None)
         states = {f"{model.state_key}/{name}" for model in models if model.state_key for name in STATE_FILES}
@@ -84,5 +86,11 @@ class Premises:
         assert {each["status"] for each in service.get("/voice-actors/models").json()["items"]} <= {
             "ready", "failed", "pending",
         }  # fmt: skip
-        trouble = {"training_lost", "generation_lost", "take_file_missing", "voice_file_missing", "stray_file"}
+        trouble = {
+            "training_lost",
+            "generation_lost",
+            "take_file_missing",
+            "voice_file_missing",
+            "stray_file",
+        }
         assert not trouble & set(service.findings())
