@@ -191,6 +191,26 @@ def lines(
     _table(["line", "state", "", "to look at", "announcement"], rows)
 
 
+@sheet_app.command("approve")
+def approve(
+    sheet: SheetName,
+    codes: Annotated[list[str], typer.Argument(metavar="CODE...", help="the lines that were listened to")],
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Say that the current takes of some lines are good; it is noted who said so."""
+    with _service(url, token) as remote:
+        sheet_id = _sheet(remote, sheet)
+        found = [each for each in remote.pages(f"/sheets/{sheet_id}/lines") if each["code"] in codes]
+        if missing := sorted(set(codes) - {each["code"] for each in found}):
+            raise _fail(f"The sheet has no line {', '.join(missing)}.", BAD_INPUT)
+        for each in found:
+            # Of the take that is listed: one that became current meanwhile was not listened to.
+            take = {"take_id": each["take"]["id"]} if each["take"] else {}
+            remote.call("POST", f"/sheets/{sheet_id}/lines/{each['id']}/approve", params=take)
+            typer.echo(f"approved: {_called(each)}")
+
+
 @contextmanager
 def _service(url: str | None, token: str | None) -> Iterator[Remote]:
     """The running service; what it refuses becomes sentences and an exit code."""

@@ -80,3 +80,17 @@ def test_wrong_input_ends_with_2(service: Service, shell: Shell, tmp_path: Path)
     shell("generate", sheet)
     assert "gsm" in shell("export", sheet, "--for", "asterisk", "--format", "gsm", "-o", "out.zip", code=2)
     assert not (tmp_path / "out.zip").exists()
+
+
+def test_lines_are_approved_by_their_codes(service: Service, shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(TEXT)
+    sheet = shell("import", "a.csv", "--voice", service.model(), "--requires-approval").strip()
+    assert "generate it first" in shell("approve", sheet, "A1", code=1)
+    shell("generate", sheet)
+    assert "A9" in shell("approve", sheet, "A1", "A9", code=2)
+    assert not any(line["approved"] for line in lines(service, sheet))
+    shell("approve", sheet, "A1", "A3")
+    assert [line["approved"] for line in lines(service, sheet)] == [True, False, True]
+    assert "A2: Nobody has approved" in shell("export", sheet, "--for", "avaya", "-o", "out.zip", code=1)
+    shell("approve", sheet, "A2")
+    shell("export", sheet, "--for", "avaya", "-o", "out.zip")

@@ -104,7 +104,7 @@ class LineChange(Answer):
     code: str
     variant: str
     row: int | None
-    heard: bool = Field(description="it has to be generated again, and loses its approval")
+    heard: bool = Field(description="text, voice, speed or pause: the line loses its approval")
     fields: list[FieldChange]
 
 
