@@ -55,6 +55,12 @@ class StreamFormat:
         return _MEDIA_TYPES[self.codec]
 
 
+def get_ready(format: StreamFormat) -> None:
+    """Load what the first stream would otherwise wait for."""
+    if format.codec in _FFMPEG:
+        import av  # noqa: F401
+
+
 class _Writer(Protocol):
     def write(self, audio: Audio) -> bytes:
         """What can be sent once these samples are in."""

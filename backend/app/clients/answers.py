@@ -12,7 +12,7 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.audio.streams import StreamEncoder, StreamFormat
+from app.audio.streams import StreamEncoder, StreamFormat, get_ready
 from app.deps import Container
 from app.generation.live import listening
 from app.generation.live.listening import NotSpoken, Speech
@@ -50,11 +50,13 @@ async def spoken(
 
     `wrap` may put the encoded bytes into something else, of `media_type`. Raises NotSpoken and AppErrors.
     """
+    loading = asyncio.ensure_future(anyio.to_thread.run_sync(get_ready, form))  # while the engine works
     speech = await _while_connected(request, listening.speak(container, order))
     if speech is None:
         return Response(status_code=499)  # nobody reads it: the client left
     try:
         progress = Progress()
+        await loading
         encoder = await anyio.to_thread.run_sync(
             lambda: StreamEncoder(form, speech.rate, tempo=tempo, seed=order.seed)
         )
