@@ -45,6 +45,7 @@ class Work:
     reading: Reading
     parts: tuple[Part, ...]
     voice: VoiceState
+    lexicons: list[dict[str, Any]]  # id and version of those it was read with
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,8 @@ def prepare(container: Container, generation: Generation, model: VoiceModel | No
     parts = split(reading)
     if not parts:
         raise SpeechError("There is nothing to say in this text.", "Write some words.")
-    return Work(generation, model, reading, parts, container.states.get(model.state_key))
+    lexicons = read.in_force(generation.script_id)
+    return Work(generation, model, reading, parts, container.states.get(model.state_key), lexicons)
 
 
 def utterances(work: Work, attempt: str, *, stream: bool = False) -> list[Utterance]:
@@ -136,7 +138,7 @@ def store(container: Container, work: Work, finished: Finished) -> Take:
         id=new_id(), generation_id=generation.id, script_id=generation.script_id, voice_model_id=model.id,
         model_version=model.version, engine=container.engine.name,
         simulated=container.engine.simulated, fingerprint=made_of,
-        text=generation.text, reading=reading_document(work.reading),
+        text=generation.text, reading=reading_document(work.reading) | {"lexicons": work.lexicons},
         seed=seed, audio_key=key, sha256=stored.sha256, bytes=stored.bytes,
         seconds=seconds, sample_rate=finished.rate, quality_score=finished.report.quality_score,
         report=asdict(finished.report),

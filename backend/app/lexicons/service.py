@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 from pydantic import ValidationError
@@ -37,6 +38,7 @@ class Readings:
     shared: Lexicon
     own: dict[str, Lexicon]
     best_effort: bool = False
+    versions: tuple[tuple[str, int, str | None], ...] = ()  # id, version and script of each lexicon
     _merged: dict[str, Lexicon] = field(default_factory=dict)
 
     def read(self, text: str, *, language: str = "ko", script_id: str | None = None) -> Reading:
@@ -49,6 +51,12 @@ class Readings:
     def of(self, script: Script) -> Reading:
         return self.read(script.text, language=script.language, script_id=script.id)
 
+    def in_force(self, script_id: str) -> list[dict[str, Any]]:
+        """The lexicons that a script is read with, and their versions: what a take keeps of them."""
+        return [
+            {"id": id, "version": version} for id, version, own in self.versions if own in (None, script_id)
+        ]
+
     def _for(self, script_id: str | None) -> Lexicon:
         if script_id is None or script_id not in self.own:
             return self.shared
@@ -59,14 +67,15 @@ class Readings:
 
 def readings(session: Session, *, best_effort: bool) -> Readings:
     """The lexicons in force; of two that disagree, the one made later wins."""
-    shared, own = Lexicon(), dict[str, Lexicon]()
+    shared, own, versions = Lexicon(), dict[str, Lexicon](), []
     for row in session.scalars(select(LexiconRow).order_by(LexiconRow.id)):
         lexicon = _lexicon(row.entries)
+        versions.append((row.id, row.version, row.script_id))
         if row.script_id is None:
             shared = shared.merged(lexicon)
         else:
             own[row.script_id] = own.get(row.script_id, Lexicon()).merged(lexicon)
-    return Readings(shared, own, best_effort)
+    return Readings(shared, own, best_effort, tuple(versions))
 
 
 def _lexicon(entries: Sequence[Sequence[str]]) -> Lexicon:

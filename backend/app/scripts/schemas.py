@@ -64,6 +64,9 @@ class TakeOut(Answer):
     simulated: bool = Field(description="true for the mock engine, whose scores mean nothing")
     text: str
     spoken_text: str
+    reading: dict[str, object] = Field(
+        description="how the text was read: the spoken text, its trace, and the lexicons with their versions"
+    )
     model_version: int
     seed: int
     seconds: float

@@ -23,6 +23,8 @@ _SERVICE = re.compile(r"\*([0-9]{1,6}(?:\*[0-9]{1,6})?)#")
 _COMPANY = re.compile(r"\((주|유|재|사|학)\)")
 _COMPANIES = {"주": "주식회사", "유": "유한회사", "재": "재단법인", "사": "사단법인", "학": "학교법인"}
 _POSTAL = re.compile(r"\(우\) ?(?=[0-9]{5})")
+# Arrows aside: shapes, dingbats and emoji, with what joins and colours them. They adorn and say nothing.
+_DECORATION = re.compile("[\u2500-\u27bf\u2b00-\u2bff\u3000-\u303f\ufe00-\ufe0f\U0001f000-\U0001faff]")
 _NAMELESS = re.compile(r"[○◯〇ㅇ]{2,3}")
 _JAMO = re.compile(r"[ㄱ-ㅎㅏ-ㅣ]+")
 _EQUALS = re.compile(r" ?=+>? ?")
@@ -109,7 +111,11 @@ def _other(cursor: Cursor) -> Hit:
         return pauses.nothing(cursor, end, "foreign script", "a script that Korean speech does not read")
     if category in ("Co", "Cn", "Cs"):
         return pauses.nothing(cursor, end, "unknown", "a character without a meaning")
-    return pauses.pause(cursor, end, "sign") if category[0] == "P" else pauses.nothing(cursor, end, "sign")
+    if category[0] == "P":
+        return pauses.pause(cursor, end, "sign")
+    if category[0] == "S" and not _DECORATION.match(text[cursor.position]):
+        return pauses.nothing(cursor, end, "sign", "a sign that is not listed")
+    return pauses.nothing(cursor, end, "sign")
 
 
 def _foreign(char: str) -> bool:
@@ -123,6 +129,8 @@ def _letter(cursor: Cursor) -> Hit:
         return Hit(nameless.end(), " 땡땡", "symbol", "nameless")
     run, char = cursor.match(_JAMO), cursor.text[cursor.position]
     end = run.end() if run else cursor.position + 1
+    if nameless and nameless.end() < len(cursor.text) and hangul(cursor.text[nameless.end()]):
+        return Hit(nameless.end(), "땡땡", "symbol", "nameless")
     name = pairs("letters.tsv").forms.get(char)
     if end - cursor.position > 1 or char in "ㅋㅎㅠㅜ" or not name:
         return pauses.nothing(cursor, end, "emotion")
