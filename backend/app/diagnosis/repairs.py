@@ -52,20 +52,24 @@ def settle_work(container: Container) -> int:
 def _settle_trainings(container: Container) -> int:
     with container.database.session() as session:
         lost = list(voice_models.lost(container, session))
-        for model in lost:
-            voice_models.settle(container, session, model, now())
-    return len(lost)
+        return sum(voice_models.settle(container, session, model, now()) for model in lost)
 
 
 def _settle_generations(container: Container) -> int:
     with container.database.session() as session:
         lost = data.lost_generations(container, session)
         jobs = container.jobs.states([row.id for row in lost], session)
+        settled = 0
         for row in lost:
+            # A job publishes before it is over: what its row says now, after that was seen, is how it ended.
+            session.refresh(row, with_for_update=True)
+            if row.outcome is not None:
+                continue
+            settled += 1
             status, failure = generation.status_of(row, jobs.get(row.id))
             row.outcome, row.ended_at = status, now()
             row.failure = failure.model_dump() if failure else None
-    return len(lost)
+    return settled
 
 
 def _mark_takes(container: Container) -> int:

@@ -97,8 +97,10 @@ class Database:
         self.url = url
         self.engine = make_engine(url)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        # What is read together belongs together: a row and its job are seen at one moment. SQLite does so anyhow.
+        snapshot = {} if url.startswith("sqlite") else {"isolation_level": "REPEATABLE READ"}
         self._readers = sessionmaker(
-            self.engine.execution_options(readonly=True), expire_on_commit=False, autoflush=False
+            self.engine.execution_options(readonly=True, **snapshot), expire_on_commit=False, autoflush=False
         )
 
     @contextmanager
@@ -108,7 +110,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session that only reads: on SQLite it takes no write lock."""
+        """A session that only reads, all as of one moment: on SQLite it takes no write lock."""
         with self._readers() as session:
             yield session
 

@@ -161,17 +161,22 @@ def lost(container: Container, session: Session) -> Iterable[VoiceModel]:
             yield model
 
 
-def settle(container: Container, session: Session, model: VoiceModel, when: datetime) -> None:
-    """Write down how a training ended whose job ended without saying so (a worker that died for good)."""
+def settle(container: Container, session: Session, model: VoiceModel, when: datetime) -> bool:
+    """Write down how a training ended whose job ended without saying so; False: it did say so, or goes on."""
     run_id = model.training_run_id
     if run_id is None:
-        return
+        return False
     job = container.jobs.states([run_id], session).get(run_id)
     if job and not job.status.is_over:
-        return
+        return False
+    # A job publishes before it is over: what the row says now, after that was seen, is how it ended.
+    model = _afresh(session, model.id)
+    if model.training_run_id != run_id:
+        return False
     _, failure = status_of(model, job)
     model.training_run_id = None
     model.failure = failure.model_dump() if failure else None
     run = session.get(TrainingRun, run_id)
     if run and run.outcome is None:
         run.outcome, run.ended_at = "failed", when
+    return True

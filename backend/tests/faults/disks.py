@@ -34,7 +34,7 @@ def full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         write, left = os.write, [16_384]
 
         def limited(descriptor: int, data: bytes) -> int:
-            if not os.readlink(f"/proc/self/fd/{descriptor}").startswith(str(folder)):
+            if not Path(f"/proc/self/fd/{descriptor}").readlink().is_relative_to(folder):
                 return write(descriptor, data)
             if left[0] <= 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

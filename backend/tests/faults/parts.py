@@ -74,7 +74,7 @@ class Steps:
     def say(self, text: str) -> SpeechError | None:
         faults = self._faults
         if faults.log:
-            with self._lock, open(faults.log, "a") as file:
+            with self._lock, Path(faults.log).open("a") as file:
                 print(time.monotonic(), text, file=file)
         if faults.poison and faults.poison in text:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -58,7 +58,7 @@ def is_alive(pid: int) -> bool:
 
 def _begin(environment: dict[str, str]) -> None:
     os.environ.update(environment)
-    with open(environment[PIDS], "a") as file:
+    with Path(environment[PIDS]).open("a") as file:
         print(os.getpid(), file=file)
     out = os.open(f"{environment[PIDS]}.out", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(out, 1)
@@ -69,7 +69,7 @@ def _work(environment: dict[str, str], pipe: Any = None) -> None:
     """A worker: its standard input is the pipe that the service holds, when one started it."""
     _begin(environment)
     if pipe is not None:
-        sys.stdin = open(os.dup(pipe.fileno()))  # noqa: SIM115
+        sys.stdin = os.fdopen(os.dup(pipe.fileno()))
         os.environ[supervisor.SUPERVISED] = "1"
         pipe.close()
     engine.POLL_ALONE_SECONDS = 0.1

@@ -24,15 +24,20 @@ def worker_pid(running: Running) -> int | None:
 def test_a_killed_worker_is_started_again_and_ends_with_the_service(tmp_path: Path) -> None:
     with running_service(tmp_path / "data", engine="mock", beat_seconds="0.5") as running:
         remote = running.remote()
-        actor = remote.post("/voice-actors/", {"name": "성우", "gender": "male", "age_range": "30s"})["id"]
-        remote.upload(actor, ("a.wav", wav(buzz(2.0))), TEXT)
-        model = remote.post("/voice-actors/models", {"voice_actor_id": actor, "model_name": "m"})["id"]
+        actor = remote.call(
+            "POST", "/voice-actors/", json={"name": "성우", "gender": "male", "age_range": "30s"}
+        )["id"]
+        recording = tmp_path / "a.wav"
+        recording.write_bytes(wav(buzz(2.0)))
+        remote.upload_sample(actor, recording, TEXT)
+        body = {"voice_actor_id": actor, "model_name": "m"}
+        model = remote.call("POST", "/voice-actors/models", json=body)["id"]
         first = worker_pid(running)
         assert first is not None
-        remote.post(f"/voice-actors/models/{model}/train")
+        remote.call("POST", f"/voice-actors/models/{model}/train")
         os.kill(first, signal.SIGKILL)
         second = until(lambda: pid if (pid := worker_pid(running)) not in (None, first) else None)
-        until(lambda: remote.get(f"/voice-actors/models/{model}")["status"] == "ready")
+        until(lambda: remote.call("GET", f"/voice-actors/models/{model}")["status"] == "ready")
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(60) in (0, -signal.SIGTERM)
         assert _start_time(second) is None

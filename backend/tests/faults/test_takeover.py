@@ -32,13 +32,16 @@ def test_killed_for_good(premises: Premises, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("step", ["put", "put~"])
 def test_silent_and_awake_again(premises: Premises, tmp_path: Path, step: str) -> None:
-    """Frozen with its file unwritten or unpublished; thawed, it finds its work taken and leaves."""
+    """Frozen with its file unwritten or unpublished; thawed, it finds its work taken and leaves.
+
+    It writes rarely: one that is frozen while it has SQLite's only write lock stops everybody.
+    """
     faults, reached = held(tmp_path, step)
-    _, generations = premises.asked(premises.service.model(), ["하나", "둘"])
-    frozen = premises.house.worker(faults, silent_seconds="2")
+    _, generations = premises.asked(premises.service.model(), ["하나"])
+    frozen = premises.house.worker(faults, silent_seconds="60", beat_seconds="3", sweep_seconds="3600")
     until(reached.exists)
     frozen.signal(signal.SIGSTOP)
-    premises.house.worker(silent_seconds="2")
+    premises.house.worker(silent_seconds="4")
     premises.ended(generations)
     before = sorted(premises.service.generation(each)["take"]["id"] for each in generations)
     Path(faults.gate).touch()
