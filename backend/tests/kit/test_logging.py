@@ -17,13 +17,14 @@ def _as_before() -> Iterator[None]:
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     root.handlers[:] = []
+    configuration = structlog.get_config()
     yield
     for handler in root.handlers[:]:
         handler.close()
     root.handlers[:] = before
     root.setLevel(level)
     structlog.contextvars.clear_contextvars()
-    structlog.reset_defaults()
+    structlog.configure(**configuration)
 
 
 def lines(folder: Path) -> list[dict]:
