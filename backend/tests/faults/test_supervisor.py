@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from app.jobs.liveness import _start_time
@@ -15,15 +16,17 @@ from tests.service import TEXT, buzz, wav
 
 def worker_pid(running: Running) -> int | None:
     """The living worker's process id, as it noted it itself."""
-    with sqlite3.connect(running.data / "data" / "moksori.sqlite3", timeout=30) as database:
+    with closing(sqlite3.connect(running.data / "data" / "moksori.sqlite3", timeout=30)) as database:
         rows = database.execute("SELECT process FROM job_workers WHERE ended_at IS NULL").fetchall()
     pids = [int(process.split("|")[1]) for (process,) in rows]
     return next((pid for pid in pids if _start_time(pid)), None)
 
 
 def test_a_killed_worker_is_started_again_and_ends_with_the_service(tmp_path: Path) -> None:
-    with running_service(tmp_path / "data", engine="mock", beat_seconds="0.5") as running:
-        remote = running.remote()
+    with (
+        running_service(tmp_path / "data", engine="mock", beat_seconds="0.5") as running,
+        running.remote() as remote,
+    ):
         actor = remote.call(
             "POST", "/voice-actors/", json={"name": "성우", "gender": "male", "age_range": "30s"}
         )["id"]
