@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from app.jobs import Jobs, Registry, Worker
+from app.jobs import Jobs, Registry, Worker, engine
 from app.jobs.engine import migrate, worker_engine
 from app.kit.database import Database, journal_mode
 
@@ -48,3 +50,34 @@ def test_the_engines_own_connections_sync_as_ours_do(tmp_path: Path) -> None:
     assert settings["journal_mode"] == ("wal" if journal_mode() == "WAL" else "persist")
     engine.dispose()
     database.close()
+
+
+def test_an_idle_worker_asks_one_question_for_all_its_lanes(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And once something is in line, DBOS asks its own: it does go by the lookout."""
+    monkeypatch.setattr(engine, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(engine, "POLL_SECONDS", 0.01)
+    asked: list[str] = []
+    looked_often, done = threading.Event(), threading.Event()
+
+    def note(_connection: sa.Connection, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+        if sum("UNION ALL" in each for each in asked) >= 50:
+            looked_often.set()
+
+    registry = Registry()
+    registry.job("work")(lambda ctx: done.set())
+    worker = Worker(database, registry, queues={"speech": 2, "measure": 2}, beat_seconds=60)
+    worker.start()
+    try:
+        assert worker._engine is not None
+        sa.event.listen(worker._engine._sql, "before_cursor_execute", note)
+        assert looked_often.wait(30)
+        others = [statement for statement in asked if "UNION ALL" not in statement]
+        assert len(others) < 10, others  # DBOS's own upkeep, about once a second
+        with database.session() as session:
+            Jobs(database).enqueue(session, "work", {}, job_id="a", queue="measure")
+        assert done.wait(30)
+    finally:
+        worker.stop()
