@@ -6,6 +6,7 @@ import re
 import time
 
 import structlog
+from fastapi.routing import iter_route_contexts
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -27,6 +28,7 @@ class RequestContext:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self._templates: dict[int, str] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,13 +48,20 @@ class RequestContext:
             await self.app(scope, receive, named_send)
         finally:
             seconds = time.perf_counter() - start
-            route = getattr(scope.get("route"), "path", "unknown")
+            route = self._template(scope)
             REQUESTS.labels(scope["method"], route, status).inc()
             SECONDS.labels(scope["method"], route).observe(seconds)
             if status >= 400 or scope["method"] not in ("GET", "HEAD"):
                 log.info("http.request", method=scope["method"], route=route, status=status,
                          milliseconds=round(seconds * 1000, 1))  # fmt: skip
             structlog.contextvars.unbind_contextvars("request")
+
+    def _template(self, scope: Scope) -> str:
+        """The whole path with its parameters' names; a route of its own knows only what its router says."""
+        if not self._templates:
+            every = iter_route_contexts(scope["app"].routes)
+            self._templates = {id(each.original_route): each.path or "" for each in every}
+        return self._templates.get(id(scope.get("route")), "unknown")
 
 
 class OneSpelling:

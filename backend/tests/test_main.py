@@ -48,11 +48,32 @@ def test_metrics_count_requests_and_jobs(service: Service) -> None:
     text = service.client.get("/metrics").text
     assert 'moksori_jobs{queue="speech",state="queued"} 1.0' in text
     assert 'moksori_workers{state="alive"} 0.0' in text
-    assert re.search(
-        r'moksori_http_requests_total\{method="POST",route="[^"]*batch-generate",status="202"\}', text
-    )
-    service.get(f"/voice-actors/{NOBODY}")
-    assert NOBODY not in service.client.get("/metrics").text  # a route, not a path: few series
+    labels = f'method="POST",route="{API}/voice-actors/tts-scripts/batch-generate",status="202"'
+    assert f"moksori_http_requests_total{{{labels}}}" in text
+
+
+ROUTES = {
+    f"{API}/voice-actors/{NOBODY}/": f"{API}/voice-actors/{{actor_id}}",
+    f"{API}/voice-actors/models/{NOBODY}": f"{API}/voice-actors/models/{{model_id}}",
+    f"/v1/models/{NOBODY}": "/v1/models/{model_id}",
+    f"/elevenlabs/v1/voices/{NOBODY}": "/elevenlabs/v1/voices/{voice_id}",
+    f"/nowhere/{NOBODY}": "unknown",
+}
+
+
+def test_requests_are_counted_and_logged_by_their_whole_route(settings: Settings) -> None:
+    """A route, not a path: few series, and no id among them."""
+    with serving(create_app(settings), settings) as service:
+        headers = {"Authorization": f"Bearer {service.token('admin')}"}
+        statuses = [service.client.get(path, headers=headers).status_code for path in ROUTES]
+        metrics = service.client.get("/metrics").text
+        lines = [json.loads(line) for line in (settings.logs_dir / "app.log").read_text().splitlines()]
+    for route, status in zip(ROUTES.values(), statuses, strict=True):
+        labels = f'method="GET",route="{route}",status="{status}"'
+        assert f"moksori_http_requests_total{{{labels}}}" in metrics
+    assert NOBODY not in metrics
+    logged = [line["route"] for line in lines if line["event"] == "http.request"]
+    assert logged == list(ROUTES.values())
 
 
 def test_every_answer_has_an_id(service: Service) -> None:
