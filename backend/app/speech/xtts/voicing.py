@@ -6,6 +6,7 @@ vocoder together. What was spoken once is never spoken again; only context is, a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,21 +48,27 @@ class Track:
         """Whether a stream has enough new states for its next piece; pieces grow with what was spoken."""
         return states >= self._due
 
-    def windows(self, states: Tensor, ended: bool, length: int) -> list[Window]:
+    def windows(self, states: Tensor, ended: bool, length: int, alike: bool = False) -> list[Window]:
         """All that is new in states (count, channels), in windows of at most `length` frames.
 
-        Of an utterance that goes on, what still misses context is left for later.
+        Of an utterance that goes on, what still misses context is left for later. With `alike`, windows of
+        an ended utterance are as long as `length` where they can be, to go through the vocoder together
+        with others; else they share what there is evenly, and nothing but context is computed twice.
         """
         count = states.shape[0]
         self._due = count + min(max(count // 2, _LEAST_CODES), _MOST_CODES)
         known = self._frames.total(count) if ended else self._frames.ready(count)
         stop = known if ended else known - CONTEXT
+        most = max(1, length - 2 * CONTEXT)
+        if not alike and stop > self._spoken:
+            most = math.ceil((stop - self._spoken) / math.ceil((stop - self._spoken) / most))
         windows = []
         while self._spoken < stop:
-            end = min(stop, self._spoken + max(1, length - 2 * CONTEXT))
+            end = min(stop, self._spoken + most)
             high = min(known, end + CONTEXT)
-            # The last window reaches back so that it is as long as the others and can go with them.
-            low = max(0, min(self._spoken - CONTEXT, high - length) if ended else self._spoken - CONTEXT)
+            low = max(0, self._spoken - CONTEXT)
+            if alike and ended:  # the last one reaches back to be as long as the others
+                low = max(0, min(low, high - length))
             frames = self._frames(states, low, high)
             windows.append(Window(frames, self._speaker, self._spoken - low, end - self._spoken))
             self._spoken = end
@@ -75,7 +82,11 @@ class Voicing:
         self._vocoder = vocoder
         self._stream = torch.cuda.Stream() if device.type == "cuda" else None
         # A GPU wants many windows at once; a CPU is busy with one, and saves context with a long one.
-        self.window_frames, self._batch = (156, 64) if device.type == "cuda" else (508, 1)
+        self._window_frames, self._batch = (156, 64) if device.type == "cuda" else (508, 1)
+
+    def cut(self, track: Track, states: Tensor, ended: bool) -> list[Window]:
+        """What is new of a track, in windows that suit the device."""
+        return track.windows(states, ended, self._window_frames, alike=self._batch > 1)
 
     def shrink(self) -> None:
         """Take half as many windows at once: memory was short."""

@@ -97,13 +97,17 @@ def test_any_part_of_the_grid(count: int, speed: float, places: tuple[float, flo
 
 @pytest.mark.parametrize("length", [40, 100, 508])
 @pytest.mark.parametrize("speed", [0.5, 1.0])
+@pytest.mark.parametrize("alike", [False, True])
 def test_windows_equal_the_whole(
-    length: int, speed: float, vocoder: Vocoder, speaker: torch.Tensor, reference: Reference
+    length: int, speed: float, alike: bool, vocoder: Vocoder, speaker: torch.Tensor, reference: Reference
 ) -> None:
     states, frames = torch.from_numpy(reference["text/usual/states"]), Frames(speed)
     whole = vocoder(frames(states, 0, frames.total(len(states)))[None], speaker[None])[0]
-    windows = Track(speaker, speed).windows(states, True, length)
-    assert all(window.frames.shape[0] <= length for window in windows)
+    windows = Track(speaker, speed).windows(states, True, length, alike)
+    lengths = [window.frames.shape[0] for window in windows]
+    assert max(lengths) <= length
+    if alike and len(whole) >= length * HOP:
+        assert lengths[-1] == length
     parts = Voicing(vocoder, CPU)(windows)
     np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5)
 
@@ -127,13 +131,25 @@ def test_streamed_equals_whole_and_nothing_twice(
     np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5)
 
 
+@given(codes=st.integers(1, 605), speed=st.sampled_from([0.5, 1.0, 2.0]))
+def test_a_processor_computes_nothing_but_context_twice(codes: int, speed: float) -> None:
+    track, states = Track(torch.zeros(1), speed), torch.zeros(codes, 1)
+    windows = track.windows(states, True, 508)
+    wanted = Frames(speed).total(codes)
+    assert sum(window.take for window in windows) == wanted
+    assert sum(window.frames.shape[0] for window in windows) <= wanted + 2 * CONTEXT * max(
+        0, len(windows) - 1
+    )
+    assert len(windows) == -(-wanted // (508 - 2 * CONTEXT))
+
+
 def test_windows_of_many_utterances_together(
     vocoder: Vocoder, speaker: torch.Tensor, reference: Reference
 ) -> None:
     """As a GPU takes them: several at once, of different voices and lengths."""
     states = [torch.from_numpy(reference[f"text/{text}/states"]) for text in ("short", "usual", "long")]
     speakers = [speaker, speaker.flip(0), -speaker]
-    windows = [Track(s, 1.0).windows(x, True, 64) for s, x in zip(speakers, states, strict=True)]
+    windows = [Track(s, 1.0).windows(x, True, 64, alike=True) for s, x in zip(speakers, states, strict=True)]
     voicing = Voicing(vocoder, CPU)
     voicing._batch = 3
     together = voicing([window for some in windows for window in some])
