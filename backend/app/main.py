@@ -44,8 +44,8 @@ operations = APIRouter(tags=["operations"])
 
 
 @operations.get("/healthz")
-def healthz() -> dict[str, str]:
-    """Whether the process answers."""
+async def healthz() -> dict[str, str]:
+    """Whether the process answers: without a thread of the pool, so that it does even when all are taken."""
     return {"status": "ok"}
 
 
@@ -78,7 +78,7 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
     container: Container = app.state.container
     settings = container.settings
     limiter = anyio.to_thread.current_default_thread_limiter()
-    limiter.total_tokens = 64  # debug-train and uploads hold a thread each while they last
+    limiter.total_tokens = 64  # an upload holds a thread while it lasts
     await anyio.to_thread.run_sync(_first_start, settings)
     supervisors = [Supervisor(_worker_command()) for _ in range(settings.workers)]
     for supervisor in supervisors:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Annotated
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, Response
 
 from app.auth.access import Producer, Viewer
@@ -24,7 +26,7 @@ from app.voice_models.schemas import (
 from app.voice_models.state import BUCKET
 
 router = APIRouter(prefix="/voice-actors/models", tags=["voice models"])
-LOOK_SECONDS = 0.05
+LOOK_SECONDS, LONGEST_PAUSE = 0.05, 0.5
 
 
 @router.post("", status_code=201, responses=documented(404, 409))
@@ -89,18 +91,24 @@ def train(model_id: str, once: Once, session: Writing, container: Parts) -> Trai
     responses=documented(404)
     | {202: {"model": DebugTrainOut, "description": "not ended within the time that a caller waits"}},
 )
-def debug_train(model_id: str, _: Producer, container: Parts, response: Response) -> DebugTrainOut:
+async def debug_train(model_id: str, _: Producer, container: Parts, response: Response) -> DebugTrainOut:
     """Train while the caller waits; every step with its duration, its figures, and what to do if it failed."""
     started = time.monotonic()
-    with container.database.session() as session:
-        run_id = service.train(container, session, model_id, interactive=True).id
-    deadline = started + container.settings.debug_train_seconds
-    while not _is_over(container, run_id) and time.monotonic() < deadline:
-        time.sleep(LOOK_SECONDS)
-    answer = _report(container, model_id, run_id, time.monotonic() - started)
+    run_id = await run_sync(_start, container, model_id)
+    deadline, pause = started + container.settings.debug_train_seconds, LOOK_SECONDS
+    # Between looks no thread is held: however many wait, others are served.
+    while not await run_sync(_is_over, container, run_id) and time.monotonic() < deadline:
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.3, LONGEST_PAUSE)
+    answer = await run_sync(_report, container, model_id, run_id, time.monotonic() - started)
     if answer.status == "training":
         response.status_code = 202
     return answer
+
+
+def _start(container: Container, model_id: str) -> str:
+    with container.database.session() as session:
+        return service.train(container, session, model_id, interactive=True).id
 
 
 def _is_over(container: Container, run_id: str) -> bool:

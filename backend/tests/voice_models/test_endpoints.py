@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
+from anyio.to_thread import current_default_thread_limiter
 
 from app.models import TrainingRun, VoiceModel
-from tests.service import NOBODY, Service, buzz, wav
+from tests.service import API, NOBODY, Service, buzz, wav
 
 PATH = "/voice-actors/models"
 
@@ -228,6 +231,28 @@ def test_debug_train_does_not_wait_for_ever(service: Service) -> None:
     object.__setattr__(service.container.settings, "debug_train_seconds", 0.01)
     answer = service.post(f"{PATH}/{with_sample(service)}/debug-train")
     assert (answer.status_code, answer.json()["status"]) == (202, "training")
+
+
+def test_those_who_wait_for_a_training_take_no_threads_from_others(service: Service) -> None:
+    """Fifty wait, with a pool of four threads: all of them have started, and others are answered."""
+    models = [service.model(ready=False) for _ in range(50)]
+    headers = {"Authorization": f"Bearer {service.token('producer')}"}
+
+    async def ask() -> list[httpx.Response]:
+        current_default_thread_limiter().total_tokens = 4
+        transport = httpx.ASGITransport(service.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client:
+            posts = [asyncio.create_task(client.post(f"{API}{PATH}/{model}/debug-train")) for model in models]
+            while await asyncio.to_thread(service.count, TrainingRun) < len(models):
+                assert (await client.get("/healthz")).status_code == 200
+            training = (await client.get(f"{API}{PATH}")).json()["items"]
+            assert {model["status"] for model in training} == {"training"}
+            assert not any(post.done() for post in posts)
+            await asyncio.to_thread(service.hands.do_all)
+            return await asyncio.gather(*posts)
+
+    answers = asyncio.run(ask())
+    assert [answer.json()["failure"]["code"] for answer in answers] == ["no_samples"] * 50
 
 
 def test_a_fault_of_the_engine_is_a_failure_with_its_step(
