@@ -20,6 +20,7 @@ from app.speech.interface import (
     VoiceState,
 )
 from app.speech.xtts.checkpoint import Settings
+from app.speech.xtts.memory import ran_out
 from app.speech.xtts.runner import Job, Runner
 from app.speech.xtts.scheduler import Scheduler
 from app.speech.xtts.tokenizer import Tokenizer
@@ -37,6 +38,13 @@ class TextTooLong(SpeechError):
     """The model has no position for so much text."""
 
     code = "text_too_long"
+
+
+class TooLittleMemory(SpeechError):
+    """Not even one utterance can be spoken in the memory there is."""
+
+    code = "out_of_memory"
+    retry = True
 
 
 def cap_of(text: str, language: str, most: int) -> int:
@@ -92,6 +100,7 @@ class Batch:
         self._scheduler = Scheduler(runner.slots)
         self._speeches: dict[str, _Speech] = {}
         self._pieces: list[_Piece] = []
+        self._events: list[Clip | Failure] = []  # of the step under way; a step that breaks loses none
         # Benchmarks compare runtimes at the same number of codes: then reaching it is the end.
         self.exact_codes: int | None = None
 
@@ -125,53 +134,58 @@ class Batch:
 
     def cancel(self, utterance_id: str) -> bool:
         """Forget an utterance and free its slot; False if it is not here."""
-        if self._speeches.pop(utterance_id, None) is None:
-            return False
-        self._scheduler.cancel(utterance_id)
-        self._drop(utterance_id)
-        self._pieces = [piece for piece in self._pieces if piece.utterance_id != utterance_id]
-        return True
+        kept = [piece for piece in self._pieces if piece.utterance_id != utterance_id]
+        known = utterance_id in self._speeches or len(kept) < len(self._pieces)
+        self._pieces = kept
+        if self._speeches.pop(utterance_id, None) is not None:
+            self._scheduler.cancel(utterance_id)
+            self._drop(utterance_id)
+        return known
 
     def step(self) -> list[Clip | Failure]:
         """Give everything that is spoken its next code; returns the audio that came of it."""
         try:
-            return self._step()
-        except torch.OutOfMemoryError as error:
-            return self._shrink(error)
+            self._step()
+        except Exception as error:
+            if not ran_out(error):
+                raise
+            self._shrink(error)
+        return self._outcome()
 
-    def abandon(self, error: Exception) -> list[Failure]:
+    def abandon(self, error: Exception) -> list[Clip | Failure]:
         """Something broke: give everything up, and be ready for what comes next."""
         failure = SpeechError(f"Speaking failed: {type(error).__name__}.")
         failure.retry = True
-        failures = [Failure(request, failure) for request in self._waited_for()]
+        self._events += [Failure(request, failure) for request in self._waited_for()]
         self._scheduler = Scheduler(self.slots)
-        self._runner.resize(self.slots)
         self._speeches.clear()
         self._pieces.clear()
-        return failures
+        self._runner.resize(self.slots)
+        return self._outcome()
+
+    def _outcome(self) -> list[Clip | Failure]:
+        events, self._events = self._events, []
+        return events
 
     def _waited_for(self) -> list[str]:
         """Utterances that somebody still expects audio of."""
         return [*self._speeches, *(piece.utterance_id for piece in self._pieces if piece.final)]
 
-    def _step(self) -> list[Clip | Failure]:
+    def _step(self) -> None:
         plan = self._scheduler.schedule()
-        events: list[Clip | Failure] = []
         if plan.admit:
             self._runner.admit([self._speeches[request].job for request, _ in plan.admit])
-            events += self._gather()
+            self._gather()
         self._voicing.settle()
         self._runner.start()
-        events += self._speak()  # of the step before: on a GPU beside the decoding
+        self._speak()  # of the step before: on a GPU beside the decoding
         self._runner.finish()
-        events += self._gather()
+        self._gather()
         if self._device.type == "cpu":
-            events += self._speak()
-        return events
+            self._speak()
 
-    def _gather(self) -> list[Failure]:
+    def _gather(self) -> None:
         """Cut what is due into windows, and retire what has ended."""
-        failures = []
         for number in reversed(range(len(self._runner.rows))):
             row = self._runner.rows[number]
             speech = self._speeches[row.job.id]
@@ -180,75 +194,103 @@ class Batch:
                     self._cut(speech, number, final=True)
                     self._forget(row.job.id)
                 else:
-                    failures += self._again(speech)
+                    self._again(speech)
             elif speech.utterance.stream and speech.track.due(row.states):
                 self._cut(speech, number, final=False)
-        return failures
 
     def _cut(self, speech: _Speech, row: int, final: bool) -> None:
         states = self._runner.states(row)
-        windows = speech.track.windows(states, final, self._voicing.window_frames)
+        windows = self._voicing.cut(speech.track, states, final)
         if windows or final:
-            urgent = speech.utterance.stream or speech.utterance.interactive
-            self._pieces.append(_Piece(speech.utterance.id, windows, final, urgent))
+            self._pieces.append(_Piece(speech.utterance.id, windows, final, _is_urgent(speech)))
 
-    def _speak(self) -> list[Clip]:
-        """Audio of the urgent pieces if there are any, else of all; the others' turn is at the next step."""
-        pieces = [piece for piece in self._pieces if piece.urgent] or self._pieces
-        audio = iter(self._voicing([window for piece in pieces for window in piece.windows]))
+    def _speak(self) -> None:
+        """Audio of the pieces whose turn it is. They stay in line until it is there."""
+        pieces = self._turn()
+        if not pieces:
+            return
+        try:
+            audio = iter(self._voicing([window for piece in pieces for window in piece.windows]))
+        except Exception as error:
+            if self.slots > 1 or not ran_out(error):
+                raise
+            for piece in pieces:
+                self.cancel(piece.utterance_id)
+                self._events.append(Failure(piece.utterance_id, _too_little_memory(error)))
+            return
         spoken = set(map(id, pieces))
         self._pieces = [piece for piece in self._pieces if id(piece) not in spoken]
-        clips = []
         for piece in pieces:
             parts = [next(audio) for _ in piece.windows]
             joined = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-            clips.append(Clip(piece.utterance_id, joined, RATE, ENGINE, piece.final))
-        return clips
+            self._events.append(Clip(piece.utterance_id, joined, RATE, ENGINE, piece.final))
 
-    def _again(self, speech: _Speech) -> list[Failure]:
+    def _turn(self) -> list[_Piece]:
+        """Pieces to speak now, the urgent ones first.
+
+        While somebody waits, a CPU speaks one of the others a step, so that they delay nobody for long, are
+        not starved, and do not pile up; a GPU speaks all at once. With little memory it is one at a time.
+        """
+        if self.slots == 1:
+            return self._pieces[:1]
+        urgent = [piece for piece in self._pieces if piece.urgent]
+        others = [piece for piece in self._pieces if not piece.urgent]
+        if self._device.type == "cpu" and any(map(_is_urgent, self._speeches.values())):
+            del others[max(1, len(others) - self.slots) :]
+        return urgent + others
+
+    def _again(self, speech: _Speech) -> None:
         """A run-away starts anew with another seed; not when part of it was heard, and not for ever."""
-        self._drop(speech.utterance.id)
         if speech.track.begun or speech.attempt + 1 >= _ATTEMPTS:
-            self._scheduler.retire(speech.utterance.id)
-            del self._speeches[speech.utterance.id]
             error = RunawayGeneration(
                 f"The model did not end within {speech.job.cap} codes, in {speech.attempt + 1} attempts.",
                 fix="Try another seed, or split the text.",
             )
-            return [Failure(speech.utterance.id, error)]
+            self._events.append(Failure(speech.utterance.id, error))
+            self._forget(speech.utterance.id)
+            return
         speech.attempt += 1
         speech.job = replace(speech.job, seed=_seed(speech.utterance.seed, speech.attempt))
         self._scheduler.requeue(speech.utterance.id)
-        return []
+        self._drop(speech.utterance.id)
 
     def _forget(self, utterance_id: str) -> None:
-        """Its last states are cut: nothing but audio is left to make."""
-        self._drop(utterance_id)
+        """Nothing is left to decode of it. What may break comes last, so that it is not forgotten by half."""
         self._scheduler.retire(utterance_id)
         del self._speeches[utterance_id]
+        self._drop(utterance_id)
 
     def _drop(self, utterance_id: str) -> None:
         row = self._runner.index(utterance_id)
         if row is not None:
             self._runner.release(row)
 
-    def _shrink(self, error: Exception) -> list[Clip | Failure]:
+    def _shrink(self, error: Exception) -> None:
         """Out of memory: halve the batch and begin its utterances again; what was heard stays heard."""
         running = list(self._scheduler.running)
         if self.slots == 1:
-            self._runner.resize(1)
             for request in running:
                 self._scheduler.retire(request)
                 del self._speeches[request]
-            failure = SpeechError("There is too little memory to speak even one utterance.", fix=str(error))
-            return [Failure(request, failure) for request in running]
-        for request in running:
-            self._scheduler.requeue(request)
-        self._scheduler.resize(self.slots // 2)
+                self._events.append(Failure(request, _too_little_memory(error)))
+        else:
+            for request in running:
+                self._scheduler.requeue(request)
+            self._scheduler.resize(self.slots // 2)
+            self._voicing.shrink()
         self._runner.resize(self.slots)
-        self._voicing.shrink()
         _log.warning("tts.xtts.out_of_memory", extra={"slots": self.slots})
-        return []
+
+
+def _too_little_memory(error: Exception) -> SpeechError:
+    return TooLittleMemory(
+        f"There is too little memory to speak even one utterance ({type(error).__name__}).",
+        fix="Give the worker more memory, or end what else uses it.",
+    )
+
+
+def _is_urgent(speech: _Speech) -> bool:
+    return speech.utterance.stream or speech.utterance.interactive
 
 
 def arrays_of(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -73,7 +74,8 @@ class Conditioning:
         return torch.stack([self._perceive(self._encode(self._mel(part))) for part in chunks]).mean(0)
 
     def _prepared(self, recording: Recording) -> Tensor:
-        audio = torch.from_numpy(recording.audio).float().to(self._device)
+        # A copy: an array may be read-only or run backwards, which PyTorch does not take.
+        audio = torch.from_numpy(np.array(recording.audio, np.float32)).to(self._device)
         if audio.dim() != 1 or not bool(torch.isfinite(audio).all()):
             raise BadRecording("A recording is not one channel of finite samples.", fix="Record it again.")
         # No longer than needed before resampling: a recording of an hour costs no more than one of 30 s.

@@ -9,7 +9,6 @@ import asyncio
 import importlib.metadata
 import importlib.util
 import logging
-import os
 import sys
 import threading
 from collections import deque
@@ -29,6 +28,7 @@ from app.speech.interface import (
     Utterance,
     VoiceState,
 )
+from app.speech.xtts.threads import wait_briefly
 
 if TYPE_CHECKING:
     from app.speech.xtts.batch import Batch
@@ -71,7 +71,7 @@ class XttsEngine:
 
     def load(self) -> None:
         with self._loading:
-            if self._worker is not None:
+            if self._worker is not None and self._worker.alive:
                 return
             if importlib.util.find_spec("torch") is None:
                 raise EngineUnavailable(
@@ -79,9 +79,7 @@ class XttsEngine:
                 )
             if self._folder is None:
                 raise EngineUnavailable("There are no XTTS v2 weights here.", fix=_FETCH)
-            # Threads that wait for each other must not spin: on a machine that does other work as well,
-            # spinning costs three times the processor time and more wall time. Read when PyTorch loads.
-            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+            wait_briefly()
             from app.speech.xtts.model import Model
 
             self._model = Model(self._folder, self._precision, self._threads)
@@ -116,9 +114,10 @@ class XttsEngine:
             return post
 
         async def feed() -> None:
+            source = aiter(utterances)
             try:
-                async for utterance in utterances:
-                    await room.acquire()
+                # Nothing is taken before there is room for it: what waits here could not be cancelled.
+                while await room.acquire() and (utterance := await anext(source, None)) is not None:
                     underway.add(utterance.id)
                     worker.add(utterance, post_for(utterance.id))
             except BaseException as error:
@@ -197,6 +196,7 @@ class _Worker:
         self._wake = threading.Condition()
         self._inbox: deque[tuple[Utterance | str, _Post | None]] = deque()
         self._closing = False
+        self._ended = False
         self._posts: dict[str, _Post] = {}
         self._thread = threading.Thread(target=self._run, name="xtts", daemon=True)
         self._thread.start()
@@ -209,7 +209,12 @@ class _Worker:
     def batch(self) -> Batch:
         return self._batch
 
+    @property
+    def alive(self) -> bool:
+        return not self._ended
+
     def add(self, utterance: Utterance, post: _Post) -> None:
+        """Speak it; `post` is called with each of its clips, or its Failure, whatever becomes of this."""
         self._put(utterance, post)
 
     def cancel(self, utterance_id: str) -> None:
@@ -223,24 +228,35 @@ class _Worker:
 
     def _put(self, item: Utterance | str, post: _Post | None) -> None:
         with self._wake:
-            self._inbox.append((item, post))
-            self._wake.notify()
+            if not self._ended:
+                self._inbox.append((item, post))
+                self._wake.notify()
+                return
+        if isinstance(item, Utterance) and post is not None:
+            post(Failure(item.id, _closed()))
 
     def _run(self) -> None:
-        while self._receive():
-            try:
-                events = self._batch.step()
-            except Exception as error:
-                _log.exception("tts.xtts.step_failed")
-                events = [*self._batch.abandon(error)]
-            for event in events:
-                ended = isinstance(event, Failure) or event.final
-                post = self._posts.pop(event.utterance_id) if ended else self._posts[event.utterance_id]
-                post(event)
-        stopped = SpeechError("The engine was closed.")
-        stopped.retry = True
-        for utterance_id, post in self._posts.items():
-            post(Failure(utterance_id, stopped))
+        try:
+            while self._receive():
+                for event in self._step():
+                    ended = isinstance(event, Failure) or event.final
+                    name = event.utterance_id
+                    if post := self._posts.pop(name, None) if ended else self._posts.get(name):
+                        post(event)
+        except Exception:  # what broke cannot be mended here; `load` makes everything anew
+            _log.exception("tts.xtts.broken")
+        with self._wake:
+            self._ended = True
+            left = [(item.id, post) for item, post in self._inbox if isinstance(item, Utterance) and post]
+        for utterance_id, post in (*self._posts.items(), *left):
+            post(Failure(utterance_id, _closed()))
+
+    def _step(self) -> Sequence[Clip | Failure]:
+        try:
+            return self._batch.step()
+        except Exception as error:
+            _log.exception("tts.xtts.step_failed")
+            return self._batch.abandon(error)
 
     def _receive(self) -> bool:
         """Take what has come in, waiting for it if there is nothing else to do; False: close."""
@@ -271,3 +287,9 @@ class _Worker:
             )
         else:
             self._posts[utterance.id] = post
+
+
+def _closed() -> SpeechError:
+    error = SpeechError("The engine was closed.")
+    error.retry = True
+    return error

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-import psutil
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from app.speech.interface import Audio, Recording, VoiceState
+from app.speech.xtts import memory
 from app.speech.xtts.batch import ENGINE, Batch, arrays_of
 from app.speech.xtts.checkpoint import Checkpoint, open_checkpoint
 from app.speech.xtts.conditioning import Conditioning
@@ -62,9 +62,17 @@ class Model:
             sampling = Sampling(
                 settings.temperature, settings.top_k, settings.top_p, settings.repetition_penalty
             )
-        runner = Runner(self.gpt, slots or default_slots(self.device), sampling)
+        runner = Runner(self.gpt, slots or self.default_slots(), sampling)
         voicing = Voicing(self.vocoder, self.device)
         return Batch(self.tokenizer, runner, voicing, settings, self.fingerprint, self.device)
+
+    def default_slots(self) -> int:
+        """How many utterances to decode together: as many as fit, at their longest, up to what gains."""
+        slot = memory.slot_bytes(self.settings, self.gpt.dtype, self.gpt.max_prompt)
+        if self.device.type == "cuda":
+            return memory.slots_within(torch.cuda.mem_get_info()[0], 0, slot, "cuda")
+        weights = memory.weight_bytes(self.settings, self.precision)
+        return memory.slots_within(memory.limit(), weights, slot, "cpu")
 
     def condition(self, recordings: Sequence[Recording]) -> VoiceState:
         """Raises BadRecording."""
@@ -79,7 +87,7 @@ class Model:
     def similarity(self, audio: Audio, sample_rate: int, voice: VoiceState) -> float | None:
         """Cosine of speaker embeddings; None for a clip too short to tell."""
         _, speaker = arrays_of(voice, self.settings.channels, self.fingerprint)
-        samples = resample(torch.from_numpy(audio).float(), sample_rate, SPEAKER_RATE)
+        samples = resample(torch.from_numpy(np.array(audio, np.float32)), sample_rate, SPEAKER_RATE)
         if samples.shape[0] < SPEAKER_RATE // 10:
             return None
         embedding = self._speaker(samples).cpu()
@@ -94,20 +102,6 @@ def best_precision(device: torch.device) -> Precision:
         torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     )
     return "bf16" if fast else "fp32"
-
-
-def default_slots(device: torch.device) -> int:
-    """How many utterances to decode together.
-
-    On a CPU more than 32 gain little. Each takes up to 90 MB of cache, and the container's memory must do:
-    about 1.8 GB go to everything else.
-    """
-    if device.type == "cuda":
-        return 64
-    memory = psutil.virtual_memory().total
-    with suppress(OSError, ValueError):  # "max", or no such file
-        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return 32 if memory >= 6e9 else 16 if memory >= 3.5e9 else 8
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:

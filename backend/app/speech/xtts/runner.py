@@ -19,8 +19,9 @@ from torch import Tensor
 
 from app.speech.xtts.gpt import Cache, Gpt
 from app.speech.xtts.sampling import Sampling, draws, sample
+from app.speech.xtts.threads import Threads
 
-_VOICES_KEPT = 64
+_VOICES_KEPT = 16  # each up to 8 MB
 _PREFILL_TOKENS = 2048  # in one pass, to bound its memory
 
 
@@ -63,26 +64,36 @@ class Runner:
         self._sampling = sampling
         self._prefixes: OrderedDict[str, list[tuple[Tensor, Tensor]]] = OrderedDict()
         self._graphs: dict[tuple[int, int], Any] = {}
+        self._pool: Any = None  # memory that all recordings share
         self.rows: list[Row] = []
         self.slots = slots
-        self._allocate()
+        self._allocated = False
+        cores = torch.get_num_threads() if gpt.device.type == "cpu" else 1
+        self._threads = Threads(cores, torch.set_num_threads)
 
     def resize(self, slots: int) -> None:
-        """Give up all rows and make room for `slots`; what was spoken is to be admitted again."""
+        """Give up all rows and all memory; `slots` rows get theirs with the next admission.
+
+        What was spoken is to be admitted again. Called when something went wrong, so it asks for nothing.
+        """
         self.rows.clear()
         self._graphs.clear()
+        self._pool = None
         self._prefixes.clear()
         self.slots = slots
-        del self._cache, self._states
+        self._allocated = False
+        for name in ("_cache", "_states", "_draws", "_seen"):
+            self.__dict__.pop(name, None)
         if self._gpt.device.type == "cuda":
             torch.cuda.empty_cache()
-        self._allocate()
 
     @torch.inference_mode()
     def admit(self, jobs: Sequence[Job]) -> None:
         """Give each job a row and its first code; as many as there are slots left."""
         if len(self.rows) + len(jobs) > self.slots:
             raise ValueError(f"{len(jobs)} more jobs do not fit {self.slots} slots")
+        if not self._allocated:
+            self._allocate()
         # Prompts of like length share a pass: little padding, and bounded memory.
         waiting = sorted(jobs, key=lambda job: len(job.tokens))
         while waiting:
@@ -101,11 +112,13 @@ class Runner:
         if self._gpt.device.type == "cuda":
             self._replay(rows)
         else:
-            self._decode(rows, self._cache.capacity)
+            with self._threads(rows):
+                self._decode(rows, self._cache.capacity)
 
     def finish(self) -> None:
         """Wait for what `start` began and note the codes."""
-        self._note(range(len(self.rows)))
+        if self.rows:
+            self._note(range(len(self.rows)))
 
     def step(self) -> None:
         """Give every row its next code."""
@@ -147,6 +160,7 @@ class Runner:
         shape = (slots, settings.max_codes + 1, settings.channels)
         # Touched only where it is written, like the cache.
         self._states = torch.from_numpy(np.zeros(shape, np.float32)).to(device)
+        self._allocated = True
 
     def _prefix(self, job: Job) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of a voice's latents: computed once a voice, kept for the last ones used."""
@@ -256,8 +270,11 @@ class Runner:
             self._decode(bucket, capacity)
         torch.cuda.current_stream().wait_stream(stream)
         restore()
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Another thread may be conditioning meanwhile, and its allocations are no concern of the recording.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             self._decode(bucket, capacity)
         restore()
         return graph

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -255,3 +255,126 @@ def test_a_voice_of_another_size_is_no_crash(tiny: Model, voice: VoiceState) -> 
     same = VoiceState("xtts", {**voice.arrays, "speaker": np.zeros(3)}, {"checkpoint": tiny.fingerprint})
     with pytest.raises(BadVoice, match="speaker"):
         tiny.batch(2).add(utterance(same))
+
+
+def ended_once(events: Sequence[Clip | Failure], names: Sequence[str]) -> dict[str, Clip | Failure]:
+    """The end of each utterance; exactly one, and nothing after it."""
+    ends: dict[str, Clip | Failure] = {}
+    for event in events:
+        assert event.utterance_id not in ends, "audio after the end"
+        if isinstance(event, Failure) or event.final:
+            ends[event.utterance_id] = event
+    assert sorted(ends) == sorted(names)
+    return ends
+
+
+class Trouble:
+    """Stands before a function and raises in its place, at the calls (counted from 0) that it is given."""
+
+    def __init__(self, function: Callable[..., Any], error: Exception, *calls: int) -> None:
+        self.function, self.error, self.calls, self.count = function, error, calls, 0
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        self.count += 1
+        if self.count - 1 in self.calls or not self.calls:
+            raise self.error
+        return self.function(*arguments, **options)
+
+
+PLACES = ("admit", "start", "finish", "release", "voicing")
+NO_MEMORY = (torch.OutOfMemoryError("no memory"), MemoryError(), RuntimeError("can't allocate memory: 1"))
+
+
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [*((place, NO_MEMORY[0]) for place in PLACES), *(("voicing", error) for error in NO_MEMORY[1:])],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_memory_that_runs_out_anywhere_loses_and_doubles_nothing(
+    where: str,
+    error: Exception,
+    ending: Model,
+    voice: VoiceState,
+    seeds: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    some = [utterance(voice, str(seed), seed=seed, stream=seed % 2 == 0) for seed in seeds[:6]]
+    expected = audio_of(run(ending.batch(4), some))
+    batch = ending.batch(4)
+    at = (0, 2) if where in ("admit", "release", "voicing") else (5, 23)
+    part, name = (batch, "_voicing") if where == "voicing" else (batch._runner, where)
+    trouble = Trouble(getattr(part, name), error, *at)
+    if where == "voicing":
+        trouble.cut, trouble.settle, trouble.shrink = (  # type: ignore[attr-defined]
+            getattr(batch._voicing, each) for each in ("cut", "settle", "shrink")
+        )
+    monkeypatch.setattr(part, name, trouble)
+    events = run(batch, some)
+    ended_once(events, list(expected))
+    for name, audio in audio_of(events).items():
+        np.testing.assert_allclose(audio, expected[name], atol=1e-4)
+    assert trouble.count > at[-1]
+    assert batch.slots == 1
+    assert batch._runner.rows == []
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_memory_that_stays_short_fails_each_once(
+    where: str, ending: Model, voice: VoiceState, seeds: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = ending.batch(4)
+    part, name = (batch._voicing, "_vocoder") if where == "voicing" else (batch._runner, where)
+    with monkeypatch.context() as patch:
+        patch.setattr(part, name, Trouble(getattr(part, name), NO_MEMORY[0]))
+        names = [str(seed) for seed in seeds[:6]]
+        some = [utterance(voice, name, seed=int(name), stream=name == names[0]) for name in names]
+        for end in ended_once(run(batch, some), names).values():
+            # What was released after its last piece had been cut is spoken all the same.
+            if isinstance(end, Failure):
+                assert end.error.code == "out_of_memory"
+            else:
+                assert where == "release"
+    # There is memory again.
+    assert set(audio_of(run(batch, [replace(some[0], stream=False)]))) == {names[0]}
+
+
+def test_run_aways_of_a_step_that_breaks_are_heard_of(
+    tiny: Model, voice: VoiceState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two that run away in one step, memory ends while the second is given up."""
+    same = VoiceState("xtts", voice.arrays, {"checkpoint": tiny.fingerprint})
+    batch = tiny.batch(2)
+    monkeypatch.setattr(batch._runner, "release", Trouble(batch._runner.release, NO_MEMORY[0], 5))
+    ended_once(run(batch, [utterance(same, name, text="네") for name in "ab"]), "ab")
+
+
+def test_cancelled_while_its_last_piece_waits(ending: Model, voice: VoiceState, seeds: list[int]) -> None:
+    batch = ending.batch(2)
+    batch.add(utterance(voice, "a", seed=seeds[0]))
+    batch._speak = lambda: None  # type: ignore[method-assign]
+    while batch._speeches:
+        batch.step()
+    assert batch.busy
+    assert batch.cancel("a")
+    assert not batch.cancel("a")
+    assert not batch.busy
+    assert run(batch, []) == []
+
+
+def test_a_crowd_that_ends_together_delays_a_listener_by_one_each_step(
+    ending: Model, voice: VoiceState, seeds: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, spoken = ending.batch(8), []
+    speak = batch._voicing._speak
+    monkeypatch.setattr(
+        batch._voicing, "_speak", lambda windows: spoken.append(len(windows)) or speak(windows)
+    )
+    some = [utterance(voice, str(n), seed=seeds[0]) for n in range(6)]
+    batch.add(utterance(voice, "listener", seed=seeds[-1], stream=True))
+    events = run(batch, some)
+    ended_once(events, ["listener", *(item.id for item in some)])
+    waiting = [event.utterance_id for event in events]
+    assert waiting[0] == "listener"
+    listened = [n for n, name in enumerate(waiting) if name == "listener"]
+    if listened[-1] > waiting.index("0"):  # it went on beside those that ended at once
+        assert max(spoken) <= 3

@@ -1,32 +1,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from app.speech.interface import Recording
-from app.speech.xtts import model
 from app.speech.xtts.checkpoint import convert
-from app.speech.xtts.model import Model, best_precision, default_slots
+from app.speech.xtts.model import Model, best_precision
 from tests.speech.xtts.checkpoints import recording
 
 CPU = torch.device("cpu")
-
-
-@pytest.mark.parametrize(("gigabytes", "slots"), [(64, 32), (4, 16), (3, 8)])
-def test_slots_follow_the_memory(gigabytes: int, slots: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    there = SimpleNamespace(total=gigabytes * 1e9)
-    monkeypatch.setattr(model.psutil, "virtual_memory", lambda: there)
-    monkeypatch.setattr(Path, "read_text", lambda _: "max\n")
-    assert default_slots(CPU) == slots
-
-
-def test_a_container_counts_for_what_it_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model.psutil, "virtual_memory", lambda: SimpleNamespace(total=64e9))
-    monkeypatch.setattr(Path, "read_text", lambda _: "4000000000\n")
-    assert default_slots(CPU) == 16
 
 
 def test_precision_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,3 +29,22 @@ def test_voices_outlive_a_conversion(tiny: Model, tiny_folder: Path, tmp_path: P
     assert converted.precision in converted.description
     voice = converted.condition([Recording(recording(0, 1.0, 22050), 22050)])
     assert tiny.similarity(recording(0, 1.0, 22050), 22050, voice) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_recordings_in_any_memory(tiny: Model) -> None:
+    """Read-only, backwards, and of double precision: as they come from files and views."""
+    usual = recording(0, 1.0, 22050)
+    fixed = usual.copy()
+    fixed.flags.writeable = False
+    expected = tiny.condition([Recording(usual, 22050)]).arrays["speaker"]
+    for audio in (fixed, np.ascontiguousarray(usual[::-1])[::-1], usual.astype(np.float64)):
+        voice = tiny.condition([Recording(audio, 22050)])
+        np.testing.assert_allclose(voice.arrays["speaker"], expected, atol=1e-6)
+        assert tiny.similarity(audio, 22050, voice) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_too_short_to_tell_who_speaks(tiny: Model) -> None:
+    voice = tiny.condition([Recording(recording(0, 1.0, 22050), 22050)])
+    assert tiny.similarity(recording(0, 0.05, 24000), 24000, voice) is None
+    assert tiny.similarity(np.zeros(0, np.float32), 24000, voice) is None
+    assert tiny.similarity(recording(0, 0.2, 24000), 24000, voice) is not None

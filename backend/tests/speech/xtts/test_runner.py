@@ -150,6 +150,7 @@ def test_a_recorded_step_of_a_bucket_is_the_same(
 ) -> None:
     """What a GPU replays: more rows than are spoken in, and a longer cache; without recording, on the CPU."""
     runner, buckets = Runner(ending.gpt, 6, Sampling()), set()
+    runner._allocate()
     runner._cache.fit(288, 0)
 
     def record(bucket: int, capacity: int) -> Any:

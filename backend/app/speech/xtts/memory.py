@@ -1,0 +1,63 @@
+"""How much memory there is, what speaking takes of it, and how to tell that it ran out."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import torch
+
+from app.speech.xtts.checkpoint import Settings
+from app.speech.xtts.gpt import Cache
+from app.speech.xtts.linear import Precision
+
+# Beside weights and slots: Python, PyTorch, the vocoder at work, and the service in the same container.
+_REST = 1.5e9
+_CGROUPS = Path("/sys/fs/cgroup")
+_MOST_SLOTS = {"cpu": 32, "cuda": 64}  # more gain little
+
+
+def limit(processes: Path = Path("/proc/self/cgroup"), groups: Path = _CGROUPS) -> int:
+    """Bytes that this process may use: the machine's, or less where its container or service has less."""
+    found = [psutil.virtual_memory().total]
+    with suppress(OSError):
+        for line in processes.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if "memory" in controllers.split(","):
+                names = [groups / "memory" / path.lstrip("/") / "memory.limit_in_bytes"]
+                names.append(groups / "memory" / "memory.limit_in_bytes")
+            else:  # the second version has one tree, and in a container its root is the container's own
+                names = [groups / path.lstrip("/") / "memory.max", groups / "memory.max"]
+            for name in names:
+                with suppress(OSError, ValueError):  # "max", or no such file
+                    found.append(int(name.read_text()))
+    return min(found)
+
+
+def slot_bytes(settings: Settings, dtype: torch.dtype, prompt: int) -> int:
+    """What the longest utterance there can be takes: keys, values and states of every position.
+
+    `prompt` is the most embeddings that its text can have.
+    """
+    positions = 32 + prompt + settings.max_codes + Cache.STEP
+    cache = 2 * settings.layers * settings.channels * positions * dtype.itemsize
+    return cache + (settings.max_codes + 1) * settings.channels * 4
+
+
+def weight_bytes(settings: Settings, precision: Precision) -> int:
+    """What the GPT's matrices take: four of a layer, 12 × channels² numbers in all."""
+    each = {"fp32": 4, "bf16": 2, "int8": 1}[precision]
+    return 12 * settings.layers * settings.channels**2 * each
+
+
+def slots_within(memory: int, weights: int, slot: int, device: str) -> int:
+    """How many utterances to decode together, so that the longest ones fit too; at least one."""
+    return max(1, min(_MOST_SLOTS[device], int((memory - weights - _REST) / slot)))
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether memory was short. On the CPU PyTorch has no type for it (c10/core/impl/alloc_cpu.cpp)."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
