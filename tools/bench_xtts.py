@@ -2,6 +2,8 @@
 same text and number of codes. Needs `make reference`. The last line is one JSON object.
 
     bench_xtts.py [--runs 5] [--precision auto] [--batches 32,128]
+
+int8, which is an option, stands beside what "auto" chooses.
 """
 
 from __future__ import annotations
@@ -18,9 +20,12 @@ from statistics import median
 from typing import Any
 
 STARTED = time.perf_counter()
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the engine does
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "backend"))
+
+from app.speech.xtts.threads import wait_briefly
+
+wait_briefly()  # as the engine does
 
 OFFICIAL = ROOT / ".reference" / "full"
 CONVERTED = ROOT / ".reference" / "full-converted"
@@ -31,10 +36,11 @@ CODES = 100
 STEPS, STEP_GB, GFLOP = 21.53, 0.758, 74.5
 
 
-def child(what: str, arguments: argparse.Namespace) -> dict[str, Any]:
+def child(what: str, runs: int, precision: str, batches: str = "") -> dict[str, Any]:
     """Run one measurement in a fresh process, so that memory and cold start are its own."""
-    command = [sys.executable, __file__, "--child", what, "--runs", str(arguments.runs)]
-    command += ["--precision", arguments.precision, "--batches", arguments.batches]
+    print(f"measuring: {what}, {precision} {batches}", file=sys.stderr, flush=True)
+    command = [sys.executable, __file__, "--child", what, "--runs", str(runs)]
+    command += ["--precision", precision, "--batches", batches]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -44,6 +50,7 @@ def speak(arguments: argparse.Namespace) -> None:
     import torch
 
     from app.speech.interface import Clip, Recording, Utterance
+    from app.speech.xtts.batch import Batch
     from app.speech.xtts.model import Model
     from tests.speech.xtts import checkpoints
 
@@ -51,13 +58,17 @@ def speak(arguments: argparse.Namespace) -> None:
     loaded = time.perf_counter() - STARTED
     voice = model.condition([Recording(checkpoints.recording(0, 6.0, 22050), 22050)])
 
+    batches: dict[int | None, Batch] = {}  # kept, as the engine keeps its own: the voice is known by then
+
     def run(count: int, slots: int | None, stream: bool = False) -> tuple[float, float, float]:
         """(seconds, seconds to the first audio, seconds of audio)."""
-        batch = model.batch(slots)
+        if slots not in batches:
+            batches[slots] = model.batch(slots)
+        batch = batches[slots]
         batch.exact_codes = CODES
+        start, first, samples = time.perf_counter(), 0.0, 0
         for number in range(count):
             batch.add(Utterance(str(number), TEXT, voice, seed=number, stream=stream))
-        start, first, samples = time.perf_counter(), 0.0, 0
         while batch.busy:
             for event in batch.step():
                 if not isinstance(event, Clip):
@@ -201,9 +212,11 @@ def main() -> None:
 
     if model_file(CONVERTED) is None:
         convert(OFFICIAL, CONVERTED)
-    load_before = os.getloadavg()[0]
+    load_before, runs = os.getloadavg()[0], arguments.runs
     bandwidth, compute = floors(torch.bfloat16)
-    start, one, many = (child(what, arguments) for what in ("start", "one", "many"))
+    start = child("start", 1, arguments.precision)
+    one = child("one", runs, arguments.precision)
+    small = child("one", runs, "int8")
     command = [
         COQUI,
         ROOT / "tools/reference/speak.py",
@@ -216,52 +229,82 @@ def main() -> None:
     done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, check=True, text=True)
     coqui = json.loads(done.stdout.splitlines()[-1])
 
+    many = child("many", runs, arguments.precision, arguments.batches)
+    small_many = child("many", runs, "int8", arguments.batches.split(",")[0])
+
     for precision in ("fp32", "bf16", "int8"):
         compared = subprocess.run(
             [sys.executable, __file__, "--compare", precision], stdout=subprocess.PIPE, check=True, text=True
         )
         print(f"Differences from coqui-tts in {precision}: {compared.stdout.strip()}")
-    print()
     theirs = median(coqui["whole"]) / coqui["seconds"]  # work an audio second
-    ours = median(one["whole"]) / one["seconds"]
-    batches = {count: median(rates) for count, rates in many["many"].items()}
-    slowest = min(batches.values())
-    print(f"Machine: {machine()}, {one['threads']} threads, load {load_before:.1f} before and", end=" ")
+    their_first = median(coqui["first"])
+    result = figures(start, one, many, theirs, their_first)
+    result["int8"] = figures(start, small, small_many, theirs, their_first)
+    print(f"\nMachine: {machine()}, {one['threads']} threads, load {load_before:.1f} before and", end=" ")
+    print(f"{os.getloadavg()[0]:.1f} after; medians of {runs} runs of {CODES} codes.")
     print(
-        f"{os.getloadavg()[0]:.1f} after; precision {one['precision']}; "
-        f"medians of {arguments.runs} runs of {CODES} codes."
+        f"It reads {bandwidth:.0f} GB/s and multiplies {compute:.0f} GFLOP/s in bf16: measured just before.\n"
     )
-    print()
-    print("| | coqui-tts | xtts | ratio | floor |")
-    print("| --- | --- | --- | --- | --- |")
-    floor = STEPS * STEP_GB / bandwidth + 58.2 / compute
-    print(
-        f"| one announcement, real-time factor | {theirs:.2f} | {ours:.3f} "
-        f"| {theirs / ours:.1f}× | {floor:.2f} |"
-    )
-    first = median(one["first"]), median(coqui["first"])
-    print(f"| first audio, s | {first[1]:.2f} | {first[0]:.3f} | 1/{first[1] / first[0]:.1f} | |")
-    for count, rate in batches.items():
+    print(f"| | coqui-tts | {one['precision']} | ratio | int8 | ratio | bf16 floor |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+
+    def row(
+        what: str, other: float, ours: float, ratio: float, int8: float, int8_ratio: float, floor: str
+    ) -> None:
         print(
-            f"| {count} announcements, audio s/s | {1 / theirs:.3f} | {rate:.2f} | {rate * theirs:.1f}× | "
-            f"{compute / GFLOP:.1f} |"
+            f"| {what} | {other:.3g} | {ours:.3g} | {ratio:.1f}× | {int8:.3g} | {int8_ratio:.1f}× | {floor} |"
         )
-    print(f"| peak memory, GB | | {many['peak_gb']:.2f} | | |")
-    print(f"| start to first audio, s | | {start['cold_start']:.1f} | | |")
-    print(
-        f"\nThe machine reads {bandwidth:.0f} GB/s and multiplies {compute:.0f} GFLOP/s in bf16, "
-        "measured just before."
+
+    ours, its = one_figures(one), one_figures(small)
+    floor = STEPS * STEP_GB / bandwidth + 58.2 / compute
+    row(
+        "one announcement, real-time factor",
+        theirs,
+        ours[0],
+        theirs / ours[0],
+        its[0],
+        theirs / its[0],
+        f"{floor:.2f}",
     )
-    result = {
-        "single_speedup": round(theirs / ours, 2),
-        "single_rtf": round(ours, 3),
-        "first_audio_ratio": round(first[0] / first[1], 4),
+    row("first audio, s", their_first, ours[1], their_first / ours[1], its[1], their_first / its[1], "")
+    for count, rates in many["many"].items():
+        rate, int8 = median(rates), median(small_many["many"].get(count, [float("nan")]))
+        row(
+            f"{count} announcements, audio s/s",
+            1 / theirs,
+            rate,
+            rate * theirs,
+            int8,
+            int8 * theirs,
+            f"{compute / GFLOP:.1f}",
+        )
+    print(f"| peak memory, GB | | {result['peak_gb']:.2f} | | {result['int8']['peak_gb']:.2f} | | |")
+    print(f"| start to first audio, s | | {start['cold_start']:.1f} | | | | |\n")
+    print(json.dumps(result))
+
+
+def one_figures(one: dict[str, Any]) -> tuple[float, float]:
+    """(real-time factor, seconds to the first audio), medians."""
+    return median(one["whole"]) / one["seconds"], median(one["first"])
+
+
+def figures(
+    start: dict[str, Any], one: dict[str, Any], many: dict[str, Any], theirs: float, their_first: float
+) -> dict[str, Any]:
+    """What the last line reports of one precision; of the batch sizes the slowest counts."""
+    factor, first = one_figures(one)
+    slowest = min(median(rates) for rates in many["many"].values())
+    return {
+        "precision": one["precision"],
+        "single_speedup": round(theirs / factor, 2),
+        "single_rtf": round(factor, 3),
+        "first_audio_ratio": round(first / their_first, 4),
         "batch_speedup": round(slowest * theirs, 2),
         "batch_audio_seconds_per_second": round(slowest, 3),
-        "peak_gb": round(max(child_["peak_gb"] for child_ in (start, one, many)), 3),
+        "peak_gb": round(max(each["peak_gb"] for each in (one, many)), 3),
         "cold_start_seconds": round(start["cold_start"], 2),
     }
-    print(json.dumps(result))
 
 
 if __name__ == "__main__":
