@@ -1,15 +1,18 @@
 """How long the diagnosis takes with many samples: `python tools/bench_diagnosis.py [--samples 1000]`.
 
 Samples and takes with their files, on SQLite and, where there are binaries, on PostgreSQL; asked over HTTP
-in this process, the median and the slowest of twenty. Prints JSON; the bound is 300 ms with 1,000 samples.
+of a service that was just started in this process, the median and the slowest of twenty. Prints JSON; the
+bound is 300 ms with 1,000 samples.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,18 +70,26 @@ def fill(service: Service, folder: Path, number: int) -> None:
             )  # fmt: skip
 
 
+def ask(service: Service, number: int) -> float:
+    """Milliseconds until the answer is there."""
+    start = time.perf_counter()
+    answer = service.get("/voice-actors/debug/diagnosis")
+    milliseconds = (time.perf_counter() - start) * 1000
+    assert answer.json()["diagnosis"]["samples"]["count"] == number
+    return milliseconds
+
+
 def measure(url: str, number: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="moksori-bench-") as name:
         folder = Path(name)
         settings = Settings(data_dir=folder, database_url=url, engine="builtin", workers=0)
         with serving(create_app(settings), settings) as service:
             fill(service, folder, number)
-            times = []
-            for _ in range(ROUNDS):
-                start = time.perf_counter()
-                answer = service.get("/voice-actors/debug/diagnosis")
-                times.append((time.perf_counter() - start) * 1000)
-                assert answer.json()["diagnosis"]["samples"]["count"] == number
+            gc.collect()  # what filling left
+            with service.client:  # starts it, as `serve` does, and the service then looks round by itself
+                [first_look] = [each for each in threading.enumerate() if each.name == "first-diagnosis"]
+                first_look.join()
+                times = [ask(service, number) for _ in range(ROUNDS)]
     return {"median_ms": round(median(times), 1), "slowest_ms": round(max(times), 1)}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -25,6 +26,7 @@ from app.clients.elevenlabs.endpoints import router as elevenlabs
 from app.clients.openai.endpoints import router as openai
 from app.config import Settings, load_settings
 from app.deps import Container, Parts
+from app.diagnosis.service import diagnose
 from app.jobs.supervisor import Supervisor
 from app.kit import problems
 from app.kit.logging import set_up_logging
@@ -84,13 +86,28 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
     for supervisor in supervisors:
         supervisor.start()
     log.info("service.started", engine=container.engine.name, workers=settings.workers)
+    first_look = threading.Thread(target=_look_round, args=(container,), name="first-diagnosis")
+    first_look.start()
     try:
         yield
     finally:
+        await anyio.to_thread.run_sync(first_look.join)
         for supervisor in supervisors:
             await anyio.to_thread.run_sync(supervisor.stop)
         container.database.close()
         log.info("service.stopped")
+
+
+def _look_round(container: Container) -> None:
+    """Diagnose once, for the log; whoever asks first finds packages listed and queries compiled already."""
+    try:
+        found = diagnose(container)
+    except Exception as error:
+        log.warning("service.not_diagnosed", error=type(error).__name__)
+        return
+    # The workers are still coming.
+    codes = [each.code for each in found.diagnosis.findings if each.severity != "info"]
+    log.info("service.diagnosed", findings=[code for code in codes if code != "no_worker"])
 
 
 def _first_start(settings: Settings) -> None:
@@ -150,6 +167,10 @@ def _os_error(request: Request, error: Exception) -> Response:
     )
 
 
+# Redoc's script would show its maker's logo from the internet.
+NOTHING_FROM_OUTSIDE = {"Content-Security-Policy": "img-src 'self' data:; font-src 'self' data:"}
+
+
 def _offline_pages(app: FastAPI) -> None:
     """The API pages, with their scripts from a package instead of from the internet."""
     assets = Path(fastapi_offline.__file__).parent / "static"
@@ -157,23 +178,27 @@ def _offline_pages(app: FastAPI) -> None:
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:
-        return get_swagger_ui_html(
+        page = get_swagger_ui_html(
             openapi_url="/openapi.json",
             title="Moksori API",
             swagger_js_url="/static/api/swagger-ui-bundle.js",
             swagger_css_url="/static/api/swagger-ui.css",
             swagger_favicon_url="/static/api/favicon.png",
         )
+        page.headers.update(NOTHING_FROM_OUTSIDE)
+        return page
 
     @app.get("/redoc", include_in_schema=False)
     def redoc() -> HTMLResponse:
-        return get_redoc_html(
+        page = get_redoc_html(
             openapi_url="/openapi.json",
             title="Moksori API",
             redoc_js_url="/static/api/redoc.standalone.js",
             redoc_favicon_url="/static/api/favicon.png",
             with_google_fonts=False,
         )
+        page.headers.update(NOTHING_FROM_OUTSIDE)
+        return page
 
     @app.get("/", include_in_schema=False)
     def home() -> RedirectResponse:

@@ -147,7 +147,8 @@ def _own_url() -> str:
 def _refusal(answer: httpx.Response) -> RemoteError:
     try:
         problem = answer.json()
-        message = f"{problem['title']}. {problem['detail']}"
+        title, detail = problem["title"], problem["detail"]
+        message = title if detail in ("", title) else f"{title}. {detail}"
         for error in problem.get("errors", ()):
             message += f"\n  {error['field']}: {error['message']}"
         return RemoteError(message, problem["code"], answer.status_code, problem)
