@@ -33,7 +33,7 @@ from tests.running import environment_for, free_port
 
 PATIENCE = 120.0
 # The last word on what is imported before the fork: tests.jobs.processes has had the first.
-CONTEXT.set_forkserver_preload(["tests.jobs.processes", "tests.faults.processes"])
+CONTEXT.set_forkserver_preload(["tests.jobs.processes", "tests.faults.processes", "tests.faults.xtts"])
 normalize("1번")  # reads its tables
 FAULTS = "TEST_FAULTS"
 PIDS = "TEST_PIDS"
