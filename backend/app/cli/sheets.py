@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from app.cli.shell import Token, Url, fail, table
+
 if TYPE_CHECKING:
     from app.remote import Remote, RemoteError
 
@@ -22,8 +24,6 @@ sheet_app = typer.Typer(help="Sheets of announcements: in, compared, generated, 
 FAILED, BAD_INPUT, DIFFERENT = 1, 2, 3
 SHOWN = 20
 PRESETS = ("asterisk", "freeswitch", "genesys-cloud", "avaya", "custom")
-Url = Annotated[Optional[str], typer.Option("--url", envvar="MOKSORI_URL", help="the service's address")]  # noqa: UP045
-Token = Annotated[Optional[str], typer.Option("--token", envvar="MOKSORI_TOKEN", help="an API token")]  # noqa: UP045
 SheetName = Annotated[str, typer.Argument(metavar="SHEET", help="the sheet's id, or its name")]
 SheetFile = Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="CSV or XLSX")]
 Values = Annotated[
@@ -142,9 +142,9 @@ def export(
     """Take out a package for a telephone system, or the sheet itself."""
     form = output.suffix.lower().lstrip(".")
     if system is None and form not in ("csv", "xlsx"):
-        raise _fail(f"{output}: a .csv or .xlsx file is needed, or --for with a system.", BAD_INPUT)
+        raise fail(f"{output}: a .csv or .xlsx file is needed, or --for with a system.", BAD_INPUT)
     if system is not None and system not in PRESETS:
-        raise _fail(f"--for {system}: one of {', '.join(PRESETS)} is needed.", BAD_INPUT)
+        raise fail(f"--for {system}: one of {', '.join(PRESETS)} is needed.", BAD_INPUT)
     with _service(url, token) as remote:
         sheet_id = _sheet(remote, sheet)
         if system is None:
@@ -166,7 +166,7 @@ def list_sheets(url: Url = None, token: Token = None) -> None:
             [each["id"], each["name"], str(each["line_count"]), str(each["version"])]
             for each in remote.pages("/sheets")
         ]
-    _table(["id", "name", "lines", "version"], rows)
+    table(["id", "name", "lines", "version"], rows)
 
 
 @sheet_app.command("lines")
@@ -188,7 +188,7 @@ def lines(
             ]
             for each in remote.pages(f"/sheets/{_sheet(remote, sheet)}/lines", **params)
         ]  # fmt: skip
-    _table(["line", "state", "", "to look at", "announcement"], rows)
+    table(["line", "state", "", "to look at", "announcement"], rows)
 
 
 @sheet_app.command("approve")
@@ -203,7 +203,7 @@ def approve(
         sheet_id = _sheet(remote, sheet)
         found = [each for each in remote.pages(f"/sheets/{sheet_id}/lines") if each["code"] in codes]
         if missing := sorted(set(codes) - {each["code"] for each in found}):
-            raise _fail(f"The sheet has no line {', '.join(missing)}.", BAD_INPUT)
+            raise fail(f"The sheet has no line {', '.join(missing)}.", BAD_INPUT)
         for each in found:
             # Of the take that is listed: one that became current meanwhile was not listened to.
             take = {"take_id": each["take"]["id"]} if each["take"] else {}
@@ -220,7 +220,7 @@ def _service(url: str | None, token: str | None) -> Iterator[Remote]:
         yield Remote(url, token)
     except RemoteError as error:
         _say_each(error)
-        raise _fail(str(error), BAD_INPUT if error.status in (400, 404, 413, 422) else FAILED) from None
+        raise fail(str(error), BAD_INPUT if error.status in (400, 404, 413, 422) else FAILED) from None
 
 
 def _say_each(error: RemoteError) -> None:
@@ -244,7 +244,7 @@ def _sheet(remote: Remote, name: str) -> str:
         what = (
             f"{len(named)} sheets are called {name}; give the id." if named else f"There is no sheet {name}."
         )
-        raise _fail(what, BAD_INPUT)
+        raise fail(what, BAD_INPUT)
     return named[0]
 
 
@@ -264,7 +264,7 @@ def _show_preview(seen: dict[str, Any]) -> None:
     typer.echo(
         f"{seen['format']}, {kind}, headings in row {seen['heading_row']}, {seen['line_count']} announcements"
     )
-    _table(
+    table(
         ["column", "understood as"],
         [[each["heading"], each["field"] or "kept as it is"] for each in seen["columns"]],
     )
@@ -274,7 +274,7 @@ def _show_preview(seen: dict[str, Any]) -> None:
         signs = ", ".join(unclear["written"] for unclear in each["unclear"])
         typer.secho(f"row {each['row']}: unclear how to read {signs}", fg=typer.colors.YELLOW)
     if seen["problem_count"]:
-        raise _fail(f"{seen['problem_count']} problems: this would not be imported.", BAD_INPUT)
+        raise fail(f"{seen['problem_count']} problems: this would not be imported.", BAD_INPUT)
 
 
 def _show_difference(found: dict[str, Any]) -> bool:
@@ -302,20 +302,3 @@ def _called(line: dict[str, Any]) -> str:
 
 def _cell(value: object) -> str:
     return "" if value is None else str(value)
-
-
-def _fail(message: str, code: int) -> typer.Exit:
-    typer.secho(message, err=True, fg=typer.colors.RED)
-    return typer.Exit(code)
-
-
-def _table(heads: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for head in heads:
-        table.add_column(head, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
