@@ -6,9 +6,11 @@ and the norms are fp32; products run in the compute dtype.
 
 from __future__ import annotations
 
+import math
+import mmap
+from contextlib import suppress
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -50,14 +52,16 @@ class Cache:
     recorded graph stays valid. Memory that was never written costs nothing on the CPU.
     """
 
-    STEP = 32
+    STEP, ROOM = 32, 256  # positions: how `capacity` grows, and the memory behind it
 
     def __init__(
         self, settings: Settings, rows: int, capacity: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         self.rows = rows
         self.capacity = capacity
-        shape = (rows, settings.heads, capacity, settings.channels // settings.heads)
+        self._room = capacity
+        self._heads, self._head = settings.heads, settings.channels // settings.heads
+        shape = (rows, self._heads, capacity, self._head)
         self.keys = [_zeros(shape, dtype, device) for _ in range(settings.layers)]
         self.values = [_zeros(shape, dtype, device) for _ in range(settings.layers)]
 
@@ -67,10 +71,20 @@ class Cache:
         if capacity == self.capacity:
             return
         kept = min(capacity, self.capacity)
+        grow = capacity > self._room
+        self._room = -(-capacity // self.ROOM) * self.ROOM if grow else self._room
+        shape = (self.rows, self._heads, capacity, self._head)
         for tensors in (self.keys, self.values):
             for layer, old in enumerate(tensors):
-                new = _zeros((self.rows, old.shape[1], capacity, old.shape[3]), old.dtype, old.device)
-                new[:rows, :, :kept] = old[:rows, :, :kept]
+                part = old[:rows, :, :kept]
+                if grow:
+                    room = (self.rows, self._heads, self._room, self._head)
+                    block = _zeros(room, old.dtype, old.device).view(-1)
+                else:  # in the same memory, for to be handed new one by the kernel takes longer
+                    part = part.clone()
+                    block = torch.empty(0, dtype=old.dtype, device=old.device).set_(old.untyped_storage())
+                new = block[: math.prod(shape)].view(shape)
+                new[:rows, :, :kept] = part
                 tensors[layer] = new
         self.capacity = capacity
 
@@ -219,11 +233,18 @@ def _look(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Zeros; on the CPU of memory that the kernel hands out only where something is written."""
+    """Zeros; on the CPU of memory that the kernel hands out only where something is written.
+
+    From the kernel itself and in large pages: malloc would soon hand out what was used before, and write
+    all of it, and small pages cost a step a tenth.
+    """
     if device.type != "cpu":
         return torch.zeros(shape, dtype=dtype, device=device)
-    kind = np.uint16 if dtype is torch.bfloat16 else np.float32
-    return torch.from_numpy(np.zeros(shape, kind)).view(dtype)
+    block = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a kernel without them
+            block.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(block, dtype=dtype).view(shape)
 
 
 def _norm(weights: Weights, name: str, channels: int, device: torch.device) -> Norm:
