@@ -180,6 +180,11 @@ def test_the_doctor_finds_what_the_api_finds(
         assert finding["fix"] in text
     assert "Put right: 1." in run("doctor", "--fix").stdout
     assert "take_file_missing" not in service.findings()
+    service.generate(service.script())
+    service.container.store.delete("takes", service.files("takes")[0])
+    repaired = json.loads(run("doctor", "--fix", "--json").stdout)
+    assert [each["code"] for each in repaired["repairs"]["fixed"]] == ["take_file_missing"]
+    assert set(repaired["diagnosis"]) == set(over_http)
 
 
 def test_the_doctor_exits_1_on_an_error(folder: Path) -> None:
@@ -192,9 +197,31 @@ def test_the_doctor_exits_1_on_an_error(folder: Path) -> None:
     assert "voice_samples" in result.stdout
 
 
+def test_an_id_is_listed_in_one_piece(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However narrow the terminal: it is there to be copied."""
+    run("token", "create", "--name", "a name of some length", "--role", "admin", "--quiet")
+    monkeypatch.setenv("COLUMNS", "60")
+    [token] = rows(folder, ApiToken)
+    assert token.id in run("token", "list").stdout
+
+
 def test_help_names_every_command() -> None:
-    text = run("--help").stdout
-    for name in ("serve", "worker", "doctor", "token", "user", "say", "actors", "samples", "models", "batch"):
+    text = subprocess.run(
+        [sys.executable, "-m", "app.cli", "--help"], cwd=BACKEND, capture_output=True, text=True, check=True
+    ).stdout
+    for name in (
+        "weights",
+        "serve",
+        "worker",
+        "doctor",
+        "token",
+        "user",
+        "say",
+        "actors",
+        "samples",
+        "models",
+        "batch",
+    ):
         assert name in text
 
 

@@ -88,6 +88,7 @@ def test_every_answer_has_an_id(service: Service) -> None:
 def test_the_pages_need_nothing_from_outside(service: Service, page: str) -> None:
     html = service.client.get(page)
     assert html.status_code == 200
+    assert "img-src 'self'" in html.headers["content-security-policy"]  # scripts know other places too
     sources = re.findall(r"""(?:src|href|url)\s*[=:]\s*["']([^"']+)""", html.text)
     assert sources
     for source in sources:
@@ -111,6 +112,22 @@ def test_the_document_names_every_error_as_a_problem(service: Service) -> None:
                     [kind] = answer["content"]
                     assert kind == "application/problem+json", (method, path, status)
     assert document["components"]["schemas"]["Problem"]["properties"].keys() >= {"code", "detail", "status"}
+
+
+def test_the_document_gives_an_example_of_each_body(service: Service) -> None:
+    document = service.client.get("/openapi.json").json()
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+            if body and set(operation["tags"]) & {
+                "sign-in",
+                "voice actors",
+                "voice models",
+                "scripts",
+                "generation",
+            }:
+                name = body["schema"]["$ref"].rsplit("/", 1)[-1]
+                assert document["components"]["schemas"][name].get("example"), (method, path)
 
 
 def test_the_guides_routes_are_there(service: Service) -> None:
@@ -306,6 +323,16 @@ def test_the_first_start_prints_how_to_sign_in_once(
             body = {"username": "admin", "password": password[1]}
             assert client.post(f"{API}/login", json=body).status_code == 200
     assert password[1] not in (settings.logs_dir / "app.log").read_text()
+
+
+def test_a_start_says_in_the_log_what_is_wrong(tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, engine="mock", workers=0, data_dir=tmp_path)  # type: ignore[call-arg]
+    with TestClient(create_app(settings)):
+        pass
+    lines = [json.loads(line) for line in (settings.logs_dir / "app.log").read_text().splitlines()]
+    [looked] = [line for line in lines if line["event"] == "service.diagnosed"]
+    assert "mock_engine" in looked["findings"]
+    assert "no_worker" not in looked["findings"]  # they are started at this moment
 
 
 def test_folders_and_tables_are_made(tmp_path: Path) -> None:

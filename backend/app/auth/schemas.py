@@ -27,12 +27,19 @@ class LoginOut(Answer):
 
 
 class UserIn(Body):
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"username": "kim", "password": "a long password", "role": "producer"}},
+    )
+
     username: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9가-힣._@-]{1,100}$")]
     password: Password
     role: Role = "viewer"
 
 
 class UserChange(Body):
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"role": "producer"}})
+
     password: Password | None = None
     role: Role | None = None
     active: bool | None = None
@@ -47,6 +54,11 @@ class UserOut(Answer):
 
 
 class TokenIn(Body):
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"name": "studio", "role": "producer", "expires_in_days": 90}},
+    )
+
     name: Name
     role: Role = "producer"
     scopes: list[Scope] | None = Field(

@@ -44,7 +44,7 @@ for name, group in {
 
 
 def main() -> None:
-    if "weights" in sys.argv[1:2]:  # the one group whose imports cost the others time
+    if sys.argv[1:2] in (["weights"], ["--help"], []):  # the one group whose imports cost the others time
         from app.speech.weights_cli import weights_app
 
         weights_app.command("convert")(processes.weights_convert)

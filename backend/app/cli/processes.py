@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Annotated, Literal, Optional
 
@@ -83,7 +84,8 @@ def doctor(
         repaired = repair(container) if fix else None
         found = diagnose(container)
     if as_json:
-        typer.echo(found.model_dump_json())
+        repairs = {"repairs": repaired.model_dump(mode="json")} if repaired else {}
+        typer.echo(json.dumps(found.model_dump(mode="json") | repairs, ensure_ascii=False))
     else:
         print_report(found, repaired)
     raise typer.Exit(

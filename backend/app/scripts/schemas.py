@@ -46,6 +46,10 @@ class ScriptIn(Body):
 
 
 class ScriptChange(Body):
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"text": "감사합니다.", "speed": 0.9}}
+    )
+
     text: Announcement | None = None
     voice_model_id: str | None = Field(None, max_length=100)
     title: Title | None = None

@@ -31,6 +31,8 @@ class VoiceActorIn(Body):
 
 
 class VoiceActorChange(Body):
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"age_range": "40s"}})
+
     name: Name | None = None
     gender: Gender | None = None
     age_range: AgeRange | None = None
