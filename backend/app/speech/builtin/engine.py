@@ -12,6 +12,7 @@ from concurrent.futures import Future
 
 import numpy as np
 
+from app.kit import limits
 from app.speech.builtin import packing
 from app.speech.builtin.espeak import library
 from app.speech.builtin.pool import Ask, Pool
@@ -42,7 +43,7 @@ class BuiltinEngine:
     sample_rate = RATE
 
     def __init__(self, processes: int | None = None) -> None:
-        self._size = processes or os.cpu_count() or 1
+        self._size = processes or limits.cores()
         self._pool: Pool | None = None
         self._lock = threading.Lock()
         self._speaking: dict[str, set[_Speaking]] = {}

@@ -1,11 +1,7 @@
-"""How much memory there is, what speaking takes of it, and how to tell that it ran out."""
+"""What speaking takes of the memory there is, and how to tell that it ran out."""
 
 from __future__ import annotations
 
-from contextlib import suppress
-from pathlib import Path
-
-import psutil
 import torch
 
 from app.speech.xtts.checkpoint import Settings
@@ -14,25 +10,7 @@ from app.speech.xtts.linear import Precision
 
 # Beside weights and slots: Python, PyTorch, the vocoder at work, and the service in the same container.
 _REST = 1.5e9
-_CGROUPS = Path("/sys/fs/cgroup")
 _MOST_SLOTS = {"cpu": 32, "cuda": 64}  # more gain little
-
-
-def limit(processes: Path = Path("/proc/self/cgroup"), groups: Path = _CGROUPS) -> int:
-    """Bytes that this process may use: the machine's, or less where its container or service has less."""
-    found = [psutil.virtual_memory().total]
-    with suppress(OSError):
-        for line in processes.read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            if "memory" in controllers.split(","):
-                names = [groups / "memory" / path.lstrip("/") / "memory.limit_in_bytes"]
-                names.append(groups / "memory" / "memory.limit_in_bytes")
-            else:  # the second version has one tree, and in a container its root is the container's own
-                names = [groups / path.lstrip("/") / "memory.max", groups / "memory.max"]
-            for name in names:
-                with suppress(OSError, ValueError):  # "max", or no such file
-                    found.append(int(name.read_text()))
-    return min(found)
 
 
 def slot_bytes(settings: Settings, dtype: torch.dtype, prompt: int) -> int:

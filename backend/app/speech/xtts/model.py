@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from app.kit import limits
 from app.speech.interface import Audio, Recording, VoiceState
 from app.speech.xtts import memory
 from app.speech.xtts.batch import ENGINE, Batch, arrays_of
@@ -37,8 +38,7 @@ class Model:
         precision: Literal["auto"] | Precision = "auto",
         threads: int | None = None,
     ) -> None:
-        if threads is not None:
-            torch.set_num_threads(threads)
+        torch.set_num_threads(threads or min(torch.get_num_threads(), limits.cores()))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.precision: Precision = best_precision(self.device) if precision == "auto" else precision
         checkpoint = open_checkpoint(folder)
@@ -72,7 +72,7 @@ class Model:
         if self.device.type == "cuda":
             return memory.slots_within(torch.cuda.mem_get_info()[0], 0, slot, "cuda")
         weights = memory.weight_bytes(self.settings, self.precision)
-        return memory.slots_within(memory.limit(), weights, slot, "cpu")
+        return memory.slots_within(limits.memory(), weights, slot, "cpu")
 
     def condition(self, recordings: Sequence[Recording]) -> VoiceState:
         """Raises BadRecording."""
@@ -90,7 +90,9 @@ class Model:
         samples = resample(torch.from_numpy(np.array(audio, np.float32)), sample_rate, SPEAKER_RATE)
         if samples.shape[0] < SPEAKER_RATE // 10:
             return None
-        embedding = self._speaker(samples).cpu()
+        # A measurement to two digits, and every take's: it need not be dearer than speaking is.
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision != "fp32"):
+            embedding = self._speaker(samples).float().cpu()
         return float(F.cosine_similarity(embedding, torch.from_numpy(speaker), dim=0))
 
 

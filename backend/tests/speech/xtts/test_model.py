@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from app.kit import limits
 from app.speech.interface import Recording
 from app.speech.xtts.checkpoint import convert
 from app.speech.xtts.model import Model, best_precision
@@ -20,6 +21,18 @@ def test_precision_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> Non
     assert best_precision(CPU) == "fp32"
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", torch.backends.mkldnn.is_available)
     assert best_precision(CPU) == ("bf16" if torch.backends.mkldnn.is_available() else "fp32")
+
+
+def test_no_more_threads_than_a_container_has_cores(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "cores", lambda: 1)
+    before = torch.get_num_threads()
+    try:
+        Model(tiny_folder, "fp32")
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_voices_outlive_a_conversion(tiny: Model, tiny_folder: Path, tmp_path: Path) -> None:
