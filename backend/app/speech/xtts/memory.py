@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import torch
 
 from app.speech.xtts.checkpoint import Settings
@@ -38,4 +40,6 @@ def ran_out(error: BaseException) -> bool:
     """Whether memory was short. On the CPU PyTorch has no type for it (c10/core/impl/alloc_cpu.cpp)."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
+    if isinstance(error, OSError):  # of a mapping
+        return error.errno == errno.ENOMEM
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

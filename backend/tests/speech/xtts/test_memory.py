@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 
 import numpy as np
@@ -43,6 +44,8 @@ def test_a_graphics_card_holds_more(tiny: Model) -> None:
 def test_memory_that_ran_out_is_told_from_other_faults() -> None:
     assert memory.ran_out(torch.OutOfMemoryError())
     assert memory.ran_out(MemoryError())
+    assert memory.ran_out(OSError(errno.ENOMEM, "Cannot allocate memory"))
+    assert not memory.ran_out(OSError(errno.ENOENT, "No such file"))
     assert not memory.ran_out(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError) as there_is_no_exabyte:
         torch.empty(2**60, dtype=torch.uint8)
