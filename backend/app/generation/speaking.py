@@ -19,6 +19,8 @@ from app.audio.shape import join, trim
 from app.deps import Container
 from app.generation.errors import VoiceNotReady
 from app.generation.fingerprint import fingerprint
+from app.generation.turns import Turns
+from app.kit import limits
 from app.kit.clock import now
 from app.kit.errors import AppError
 from app.kit.ids import new_id
@@ -32,6 +34,7 @@ log = structlog.get_logger()
 BUCKET = "takes"
 EDGE_SECONDS = 0.1  # silence at both ends of a take
 JOINT_SECONDS = 0.02  # what a part keeps of its own silence at a joint
+FINISHING = Turns(limits.cores())
 # Another try on a fault of the engine or the store; what a text or a voice lacks, it lacks again.
 TRIES = 3
 
@@ -96,7 +99,15 @@ def seed_of(seed: int, number: int) -> int:
 
 
 def finish(container: Container, work: Work, spoken: Sequence[Audio], rate: int) -> Finished:
-    """The parts' audio, each (samples,) at `rate` Hz, joined, brought to the set loudness, and measured."""
+    """The parts' audio, each (samples,) at `rate` Hz, joined, brought to the set loudness, and measured.
+
+    It is all computation: no more of it at once than there are cores, and first what somebody waits for.
+    """
+    with FINISHING.turn(first=work.generation.interactive):
+        return _finish(container, work, spoken, rate)
+
+
+def _finish(container: Container, work: Work, spoken: Sequence[Audio], rate: int) -> Finished:
     settings = container.settings
     trimmed = [trim(audio, rate, lead=JOINT_SECONDS, tail=JOINT_SECONDS) for audio in spoken]
     joined = np.asarray(join(trimmed, [part.pause for part in work.parts[:-1]], rate))
