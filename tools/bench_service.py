@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--jobs", type=int, default=1000)
     options = parser.parse_args()
-    print(machine(), flush=True)
+    print(f"{machine()}, {len(os.sched_getaffinity(0))} of them used", flush=True)
     for part, number in (
         (service_figures, options.scripts),
         (diagnosis_figures, options.samples),
@@ -185,6 +185,7 @@ def main() -> None:
     ):
         for what, figure in part(number):
             print(f"{what:<58} {figure:>16}", flush=True)
+    print(f"Load of the whole machine, over the last five minutes: {os.getloadavg()[1]:.1f}")
 
 
 if __name__ == "__main__":
