@@ -97,7 +97,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.interactive: dict[str, bool] = {}
         self.waiting: set[str] = set()
         self.running: dict[str, int] = {}
-        self.overtakes: dict[str, int] = {}
+        self.overtaken = 0
 
     def of_kind(self, interactive: bool) -> list[str]:
         kind = [name for name in self.waiting if self.interactive[name] == interactive]
@@ -106,12 +106,10 @@ class SchedulerMachine(RuleBasedStateMachine):
     def forget(self, name: str) -> None:
         self.waiting.discard(name)
         self.running.pop(name, None)
-        self.overtakes.pop(name, None)
 
     def wait_again(self, name: str) -> None:
         del self.running[name]
         self.waiting.add(name)
-        self.overtakes[name] = 0
 
     @rule(interactive=st.booleans())
     def join(self, interactive: bool) -> None:
@@ -120,36 +118,43 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.arrival[name], self.interactive[name] = self.born, interactive
         self.born += 1
         self.waiting.add(name)
-        self.overtakes[name] = 0
 
     @rule()
     def step(self) -> None:
         plan = self.scheduler.schedule()
-        for name, slot in sorted(plan.admit, key=lambda item: self.arrival[item[0]]):
-            assert name in self.waiting
+        for (
+            name,
+            slot,
+        ) in plan.admit:  # by slot, and the lowest free one is taken first: in order of admission
             assert slot not in self.running.values()
-            assert name == self.of_kind(self.interactive[name])[0], "first come, first served"
+            assert name == self.whose_turn()
             self.waiting.remove(name)
             self.running[name] = slot
         assert dict(plan.running) == self.running
         assert [slot for _, slot in plan.running] == sorted(self.running.values())
         assert not self.waiting or len(self.running) == self.slots, "a slot idles while someone waits"
-        self.check_ageing(plan)
 
-    def check_ageing(self, plan: Plan) -> None:
-        """The oldest of the others is overtaken at most PATIENCE times before it speaks."""
-        urgent = sum(self.interactive[name] for name, _ in plan.admit)
-        others = len(plan.admit) - urgent
-        waiting = self.of_kind(interactive=False)
-        if not waiting:
-            return
-        if others:
-            # At least one went: the count of whoever is oldest now began at some point in this step.
-            self.overtakes[waiting[0]] = 0
-            assert urgent <= PATIENCE * (others + 1)
-        else:
-            self.overtakes[waiting[0]] += urgent
-            assert self.overtakes[waiting[0]] <= PATIENCE
+    def whose_turn(self) -> str:
+        """Interactive ones first, until PATIENCE of them have overtaken others that wait."""
+        urgent, others = self.of_kind(True), self.of_kind(False)
+        if urgent and not (others and self.overtaken >= PATIENCE):
+            self.overtaken = self.overtaken + 1 if others else 0
+            return urgent[0]
+        self.overtaken = 0
+        return others[0]
+
+    @rule(interactive=st.booleans(), count=st.integers(2, 2 * PATIENCE))
+    def crowd(self, interactive: bool, count: int) -> None:
+        for _ in range(count):
+            self.join(interactive)
+
+    @precondition(lambda self: self.running)
+    @rule()
+    def all_end(self) -> None:
+        for name in sorted(self.running):
+            assert self.scheduler.retire(name) == self.running[name]
+            self.forget(name)
+        self.step()
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())
