@@ -85,6 +85,7 @@ def measure(url: str, number: int) -> dict[str, float]:
         settings = Settings(data_dir=folder, database_url=url, engine="builtin", workers=0)
         with serving(create_app(settings), settings) as service:
             fill(service, folder, number)
+            service.token("producer")
             gc.collect()  # what filling left
             with service.client:  # starts it, as `serve` does, and the service then looks round by itself
                 [first_look] = [each for each in threading.enumerate() if each.name == "first-diagnosis"]
