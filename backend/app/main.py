@@ -16,6 +16,7 @@ import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.routing import iter_route_contexts
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
@@ -86,7 +87,7 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
     for supervisor in supervisors:
         supervisor.start()
     log.info("service.started", engine=container.engine.name, workers=settings.workers)
-    first_look = threading.Thread(target=_look_round, args=(container,), name="first-diagnosis")
+    first_look = threading.Thread(target=_look_round, args=(app,), name="first-diagnosis")
     first_look.start()
     try:
         yield
@@ -98,10 +99,12 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
         log.info("service.stopped")
 
 
-def _look_round(container: Container) -> None:
-    """Diagnose once, for the log; whoever asks first finds packages listed and queries compiled already."""
+def _look_round(app: FastAPI) -> None:
+    """Diagnose once, for the log; whoever asks first finds routes made and queries compiled already."""
+    for _ in iter_route_contexts(app.routes):
+        pass  # FastAPI makes them when they are first asked for
     try:
-        found = diagnose(container)
+        found = diagnose(app.state.container)
     except Exception as error:
         log.warning("service.not_diagnosed", error=type(error).__name__)
         return
