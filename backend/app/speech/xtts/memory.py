@@ -11,7 +11,7 @@ from app.speech.xtts.gpt import Cache
 from app.speech.xtts.linear import Precision
 
 # Beside weights and slots: Python, PyTorch, the vocoder at work, and the service in the same container.
-_REST = 1.5e9
+_REST = 1.9e9
 _MOST_SLOTS = {"cpu": 32, "cuda": 64}  # more gain little
 
 
