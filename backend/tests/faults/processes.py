@@ -20,7 +20,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
-import app.cli
+import app.cli.processes
 import app.main
 import app.worker
 from app import bootstrap
@@ -31,7 +31,7 @@ from tests.faults.parts import SERVICE_PID, Faults, FaultyEngine, FaultyStore, S
 from tests.jobs.processes import CONTEXT
 from tests.running import environment_for, free_port
 
-PATIENCE = 120.0
+PATIENCE = 60.0
 # The last word on what is imported before the fork: tests.jobs.processes has had the first.
 CONTEXT.set_forkserver_preload(["tests.jobs.processes", "tests.faults.processes", "tests.faults.xtts"])
 normalize("1번")  # reads its tables
@@ -121,7 +121,7 @@ def _serve(environment: dict[str, str]) -> None:
     forkserver._forkserver.ensure_running = lambda: None  # type: ignore[method-assign]
     supervisor.subprocess.Popen = ForkedPopen  # type: ignore[attr-defined,misc,assignment]
     app.main.Supervisor = partial(supervisor.Supervisor, first_pause=0.05, longest_pause=0.05)  # type: ignore[misc,assignment]
-    app.cli.serve(host=None, port=None)
+    app.cli.processes.serve(host=None, port=None)
     sys.stdout.flush()
     os._exit(0)
 
