@@ -2,7 +2,9 @@
 
 Voices are built from two minutes of each actor's prompts (Debian's asterisk-core-sounds-*-wav) and say 20
 Korean sentences. Resemblyzer compares with prompts that the voice was not built from; espeak-ng as it is
-stands beside. "clear" is how much of espeak-ng's movements is left (see tests/speech/builtin/likeness.py).
+stands beside. "first" counts the sentences in which the right actor is the most similar, "fresh" the same
+among 20 others by which no setting was chosen. "clear" is how much of espeak-ng's movements is left (see
+tests/speech/builtin/likeness.py).
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from app.speech.builtin.espeak import Espeak
 from app.speech.builtin.speaking import speak
 from app.speech.interface import Clip, Utterance, VoiceState
 from tests.speech.builtin import likeness
-from tests.speech.builtin.actors import SENTENCES, installed, prompts
+from tests.speech.builtin.actors import FRESH_SENTENCES, SENTENCES, installed, prompts
 
 
 def main() -> None:
@@ -48,7 +50,7 @@ def main() -> None:
 
     recordings = {actor: prompts(actor, options.seconds, 40) for actor in actors}
     references = {actor: likeness.reference(held_out) for actor, (_, held_out) in recordings.items()}
-    print("actor       pitch  similar  least  espeak   first  clear   real   build")
+    print("actor       pitch  similar  least  espeak   first  fresh  clear   real   build")
     spoken = cpu = wall = 0.0
     voices: dict[str, VoiceState] = {}
     with Espeak() as espeak:
@@ -60,7 +62,7 @@ def main() -> None:
             similar, plain, clear, first = [], [], [], 0
             for sentence in sentences:
                 before, clock = time.process_time(), time.perf_counter()
-                audio = np.concatenate([part for part, _ in speak(sentence, target, espeak)])
+                audio = say(sentence, target, espeak)
                 cpu, wall = cpu + time.process_time() - before, wall + time.perf_counter() - clock
                 spoken += len(audio) / RATE
                 embedded = likeness.embedding(audio, RATE)
@@ -70,6 +72,10 @@ def main() -> None:
                 begin = max(int(np.flatnonzero(np.abs(source) > 1e-3)[0]) - round(0.06 * RATE), 0)
                 clear.append(likeness.kept(audio, source[begin:]))
                 plain.append(float(likeness.embedding(source, RATE) @ references[actor]))
+            fresh = sum(
+                likeness.nearest(likeness.embedding(say(sentence, target, espeak), RATE), references) == actor
+                for sentence in FRESH_SENTENCES[: options.sentences]
+            )
             real = [
                 likeness.embedding(r.audio, r.sample_rate) @ references[actor]
                 for r in recordings[actor][0][:8]
@@ -77,13 +83,18 @@ def main() -> None:
             pitch = np.exp(voices[actor].metadata["actor_pitch"][0])
             print(
                 f"{actor:<10} {pitch:>4.0f}Hz {np.mean(similar):>8.3f} {min(similar):>6.3f} {np.mean(plain):>7.3f}"
-                f" {first:>3}/{len(sentences):<3} {np.mean(clear):>6.3f} {np.mean(real):>6.3f} {build:>5.1f} s",
+                f" {first:>3}/{len(sentences):<3} {fresh:>2}/{len(sentences):<3} {np.mean(clear):>6.3f} {np.mean(real):>6.3f} {build:>5.1f} s",
                 flush=True,
             )
     print(
         f"one core: {spoken:.0f} s of speech, {spoken / cpu:.1f}x real time by CPU time, {spoken / wall:.1f}x by the clock"
     )
     service(voices[actors[0]], sentences)
+
+
+def say(text: str, target: voice.Target, espeak: Espeak) -> np.ndarray:
+    """A sentence whole."""
+    return np.concatenate([part for part, _ in speak(text, target, espeak)])
 
 
 def service(state: VoiceState, sentences: tuple[str, ...]) -> None:

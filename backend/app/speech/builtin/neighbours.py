@@ -12,15 +12,15 @@ _BLOCK = 256  # queries at a time: their distances stay in the cache
 
 
 class Neighbours:
-    """Points, (n, depth), to be found by their Euclidean distance."""
+    """Points, (n, depth), to be found by their squared Euclidean distance less `setback`, (n,)."""
 
-    def __init__(self, points: Floats) -> None:
+    def __init__(self, points: Floats, setback: Floats | float = 0.0) -> None:
         self.count = len(points)
         groups = -(-len(points) // _GROUP)
         self._points = np.zeros((groups * _GROUP, points.shape[1]), np.float32)
         self._points[: len(points)] = points
         self._square = np.full(groups * _GROUP, np.inf, np.float32)
-        self._square[: len(points)] = (points**2).sum(axis=1)
+        self._square[: len(points)] = (points**2).sum(axis=1) - setback
 
     def nearest(self, queries: Floats, count: int) -> NDArray[np.intp]:
         """Indices of the `count` nearest points of each query, (queries, count), in no order.

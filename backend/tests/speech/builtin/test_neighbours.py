@@ -13,8 +13,9 @@ def test_finds_what_sorting_finds(points: int, queries: int, count: int, seed: i
     random = np.random.default_rng(seed)
     known = random.standard_normal((points, 3)).astype(np.float32)
     asked = random.standard_normal((queries, 3)).astype(np.float32)
-    found = Neighbours(known).nearest(asked, count)
-    distance = ((asked[:, None] - known[None]) ** 2).sum(axis=2)
+    setback = random.standard_normal(points).astype(np.float32)
+    found = Neighbours(known, setback).nearest(asked, count)
+    distance = ((asked[:, None] - known[None]) ** 2).sum(axis=2) - setback
     expected = np.sort(distance, axis=1)[:, :count]
     assert found.shape == (queries, min(count, points)) or queries == 0
     got = np.sort(np.take_along_axis(distance, found, axis=1), axis=1)
