@@ -60,7 +60,7 @@ test: $(VENV)/.test ## set everything up and pass all tests
 korean: $(VENV)/.test ## score the Korean reading: cases, speed, loading (SHARED=folder of the shared cases)
 	@$(BIN)/python tools/korean $(SHARED)
 
-bench: $(VENV)/.test ## measure: all, or one of BENCH=service|builtin|jobs|clients|korean|xtts
+bench: $(VENV)/.test ## measure: all, or one of BENCH=service|diagnosis|builtin|jobs|clients|worker|korean|xtts
 	tools/bench $(BENCH)
 
 REFERENCE := .reference/venv

@@ -24,9 +24,12 @@ from typing import Any
 
 import numpy as np
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the engine does
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "backend"))
+
+from app.speech.xtts.threads import wait_briefly
+
+wait_briefly()  # as the engine does, before PyTorch is loaded
 
 from bench_service import machine, peak_memory, worker_pid
 
