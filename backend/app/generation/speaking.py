@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from app.deps import Container
 from app.generation.errors import VoiceNotReady
 from app.generation.fingerprint import fingerprint
 from app.generation.turns import Turns
-from app.kit import limits
+from app.kit import limits, priority
 from app.kit.clock import now
 from app.kit.errors import AppError
 from app.kit.ids import new_id
@@ -35,6 +36,9 @@ BUCKET = "takes"
 EDGE_SECONDS = 0.1  # silence at both ends of a take
 JOINT_SECONDS = 0.02  # what a part keeps of its own silence at a joint
 FINISHING = Turns(limits.cores())
+# What nobody waits for is computed with the time that the engine leaves over: its threads wait for one
+# another hundreds of times a step, and one of them that has to give way holds up all.
+_ASIDE = ThreadPoolExecutor(limits.cores(), "finishing", initializer=priority.give_way)
 # Another try on a fault of the engine or the store; what a text or a voice lacks, it lacks again.
 TRIES = 3
 
@@ -103,8 +107,11 @@ def finish(container: Container, work: Work, spoken: Sequence[Audio], rate: int)
 
     It is all computation: no more of it at once than there are cores, and first what somebody waits for.
     """
-    with FINISHING.turn(first=work.generation.interactive):
-        return _finish(container, work, spoken, rate)
+    if work.generation.interactive:
+        with FINISHING.turn(first=True):
+            return _finish(container, work, spoken, rate)
+    with FINISHING.turn(first=False):
+        return _ASIDE.submit(_finish, container, work, spoken, rate).result()
 
 
 def _finish(container: Container, work: Work, spoken: Sequence[Audio], rate: int) -> Finished:

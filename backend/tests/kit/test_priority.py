@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from app.kit import priority
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
+def test_a_thread_gives_way_and_the_others_do_not():
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    with ThreadPoolExecutor(1, initializer=priority.give_way) as aside:
+        assert aside.submit(os.getpriority, os.PRIO_PROCESS, 0).result() == 19
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
