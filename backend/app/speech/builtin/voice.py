@@ -246,6 +246,8 @@ def target(voice: VoiceState) -> Target:
     """Read a voice. Raises BadVoice when it is another engine's, of another format, or damaged."""
     if voice.engine != ENGINE:
         raise BadVoice(f"This voice was made by {voice.engine!r}.", "Train the model again with this engine.")
+    if voice.metadata.get("format") != FORMAT:
+        raise BadVoice("This voice was made by another version of this engine.", "Train the model again.")
     try:
         facts: dict[str, Any] = dict(voice.metadata)
         top = int(facts["top"])
@@ -254,8 +256,7 @@ def target(voice: VoiceState) -> Target:
         pitches = [(float(facts[k][0]), float(facts[k][1])) for k in ("source_pitch", "actor_pitch")]
         levels = [float(facts[name]) for name in ("loud", "offset", "gain")]
         sound = (
-            facts["format"] == FORMAT
-            and envelope.ndim == 2
+            envelope.ndim == 2
             and envelope.shape[1] == MELS
             and len(envelope) > NEAREST
             and ORDER < top <= MELS
