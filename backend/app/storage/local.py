@@ -33,6 +33,7 @@ from app.storage.interface import (
 FOLDERS = {"samples": "voice_samples", "takes": "audio_files", "models": "voice_models"}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+_TRIES = 10  # to make a folder that others keep taking away
 
 
 class LocalStore:
@@ -158,12 +159,13 @@ class LocalStore:
 
     def _create(self, part: Path) -> int:
         """A new file to write to, its folder made first; another thread's `delete` may take that away."""
-        for tries_left in (2, 1, 0):
+        for tries_left in reversed(range(_TRIES)):
             missing = [folder for folder in part.parents if not folder.exists()]
-            part.parent.mkdir(parents=True, exist_ok=True)
             try:
+                part.parent.mkdir(parents=True, exist_ok=True)
                 descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-            except FileNotFoundError:
+            # mkdir says "exists" of a folder that was there when it began and is gone when it looks again.
+            except (FileNotFoundError, FileExistsError):
                 if not tries_left:
                     raise
                 continue

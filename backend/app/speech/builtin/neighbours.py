@@ -30,7 +30,7 @@ class Neighbours:
         """
         blocks = [queries[at : at + _BLOCK] for at in range(0, len(queries), _BLOCK)]
         found = [self._block(block, min(count, self.count)) for block in blocks]
-        return np.concatenate(found) if found else np.zeros((0, count), np.intp)
+        return np.concatenate(found) if found else np.zeros((0, min(count, self.count)), np.intp)
 
     def _block(self, queries: Floats, count: int) -> NDArray[np.intp]:
         distance = self._square - (2 * queries) @ self._points.T
