@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from app.speech.xtts import compiled
 from app.speech.xtts.checkpoint import Settings, Weights
 from app.speech.xtts.linear import Linear, Precision, compute_dtype, linear
 
@@ -110,10 +111,15 @@ class Gpt:
         self.device = device
         self.dtype = compute_dtype(precision)
         channels, gpt = settings.channels, weights.under("gpt")
-        self._layers = [
-            _layer(gpt.under(f"gpt.h.{number}"), settings, precision, device)
-            for number in range(settings.layers)
-        ]
+        self._compiled: compiled.CompiledLayers | None = None
+        self._layers: list[Layer] = []
+        if compiled.supported(settings, device):
+            self._compiled = compiled.CompiledLayers(gpt.under("gpt"), settings, precision)
+        else:
+            self._layers = [
+                _layer(gpt.under(f"gpt.h.{number}"), settings, precision, device)
+                for number in range(settings.layers)
+            ]
         self._last_norm = _norm(gpt, "gpt.ln_f", channels, device)
         self._final_norm = _norm(gpt, "final_norm", channels, device)
         codes, texts = settings.audio_tokens, settings.text_tokens
@@ -125,6 +131,11 @@ class Gpt:
         self._text_positions = gpt("text_pos_embedding.emb.weight", -1, channels).to(device)
         self._code = gpt("mel_embedding.weight", codes, channels).to(device)
         self._code_positions = gpt("mel_pos_embedding.emb.weight", -1, channels).to(device)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether layers.c computes the layers, and not PyTorch."""
+        return self._compiled is not None
 
     @property
     def max_prompt(self) -> int:
@@ -151,6 +162,8 @@ class Gpt:
         Writes their keys and values; returns the last layer's output, of the same shape. Shorter rows are
         padded at the end: nothing looks at what comes after it, and decoding writes over the padding.
         """
+        if self._compiled is not None:
+            return self._compiled.prefill(x, cache, first, past)
         rows, length, channels = x.shape
         total = past + length
         mask = torch.ones(length, total, dtype=torch.bool, device=x.device).tril(past)
@@ -179,6 +192,8 @@ class Gpt:
 
         `capacity` is how much of the cache is looked at. Returns the last layer's output, (rows, channels).
         """
+        if self._compiled is not None:
+            return self._compiled.decode(x, cache, lengths)
         rows, heads = x.shape[0], self.settings.heads
         positions = torch.arange(capacity, device=x.device)
         mask = torch.zeros(rows, capacity, dtype=self.dtype, device=x.device)

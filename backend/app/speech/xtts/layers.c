@@ -1,0 +1,470 @@
+/* The GPT's layers on processors with AVX-512 (bf16 and VNNI): all layers of one pass in one call.
+
+   PyTorch spends a step of one utterance on some 400 operations, and its products read weights at half the
+   speed that the memory has. Here a step is a list of phases, each of which is cut into chunks; threads take
+   chunks as they come free, and a phase ends when all of its chunks are done. So a thread that has lost its
+   core holds up nobody who can go on without it.
+
+   A token is one position of one utterance. Every token's numbers are added up in an order of their own, so
+   that they do not depend on how many tokens a pass has or how many threads work on it: bit by bit.
+
+   Weights lie in panels of 32 outputs, [outputs / 32][inputs / g][32][g], where g numbers fill a cell of 32
+   bits: 1 fp32, 2 bf16, 4 int8. int8 weights are multiplied with activations of 16 bits, as two products of
+   8 bits: a number u = q + 32768 within 0 … 65535 is 256 high + low, so that
+   sum w q = 256 (sum w high - 128 sum w) + sum w low.  */
+
+#include <immintrin.h>
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FP32, BF16, INT8 };
+enum { PANEL = 32, LANES = 16, SPINS = 2000 };
+enum { EIGHT = 8, SIX = 6 }; /* tokens at once: as many as there are registers for their sums */
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLLED _Pragma("GCC unroll 16")
+
+/* ---- what Python hands over; compiled.py has the same structures ---- */
+
+typedef struct {
+    const uint32_t *cells;
+    const float *bias;
+    const float *scale;  /* int8: of each output's weights */
+    const int32_t *sums; /* int8: of each output's weights */
+} Product;
+
+typedef struct {
+    const float *norm_1_weight, *norm_1_bias, *norm_2_weight, *norm_2_bias;
+    Product qkv, projection, expansion, contraction;
+} Layer;
+
+typedef struct {
+    const Layer *layers;
+    int32_t count, channels, heads, precision;
+} Model;
+
+typedef struct {
+    int32_t tokens, capacity;      /* positions of a cache row */
+    const int64_t *rows, *positions; /* of each token, in the cache */
+    float *x;                      /* (tokens, channels): embeddings in, the last layer's output out */
+    void *const *keys, *const *values; /* a layer: (rows, heads, capacity, head), fp32 for FP32, else bf16 */
+} Pass;
+
+/* ---- numbers ---- */
+
+INLINE __m512 widened(const uint16_t *bf16) {
+    return _mm512_castsi512_ps(
+        _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)bf16)), 16));
+}
+
+INLINE void store_bf16(uint16_t *to, __m512 y) { _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh(y)); }
+
+/* Sixteen cached numbers from number `at` on. */
+INLINE __m512 cached(const void *block, long at, const bool wide) {
+    return wide ? _mm512_loadu_ps((const float *)block + at) : widened((const uint16_t *)block + at);
+}
+
+INLINE void cache(void *block, long at, __m512 y, bool wide) {
+    if (wide)
+        _mm512_storeu_ps((float *)block + at, y);
+    else
+        store_bf16((uint16_t *)block + at, y);
+}
+
+/* e to the x, to 2e-7: 2 to a whole number, times a polynomial (coefficients of Cephes' expf). */
+INLINE __m512 exponential(__m512 x) {
+    x = _mm512_min_ps(_mm512_max_ps(x, _mm512_set1_ps(-87.0f)), _mm512_set1_ps(88.0f));
+    __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT);
+    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
+    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
+    __m512 p = _mm512_set1_ps(1.9875691500e-4f);
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.3981999507e-3f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(8.3334519073e-3f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(4.1665795894e-2f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.6666665459e-1f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.0000001201e-1f));
+    p = _mm512_add_ps(_mm512_fmadd_ps(p, _mm512_mul_ps(r, r), r), _mm512_set1_ps(1.0f));
+    return _mm512_scalef_ps(p, n);
+}
+
+/* GPT-2's gelu: y / (1 + exp(-2 sqrt(2 / pi) (y + 0.044715 y^3))). */
+INLINE __m512 gelu(__m512 y) {
+    __m512 inner = _mm512_fmadd_ps(_mm512_mul_ps(y, y), _mm512_set1_ps(0.044715f), _mm512_set1_ps(1.0f));
+    inner = _mm512_mul_ps(_mm512_mul_ps(inner, y), _mm512_set1_ps(-1.59576912f));
+    return _mm512_div_ps(y, _mm512_add_ps(_mm512_set1_ps(1.0f), exponential(inner)));
+}
+
+/* The sums of sixteen vectors, in order. */
+INLINE __m512 sums_of(__m512 v[16]) {
+    UNROLLED for (int i = 0; i < 8; i++)
+        v[i] = _mm512_add_ps(_mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]), _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]));
+    UNROLLED for (int i = 0; i < 4; i++)
+        v[i] = _mm512_add_ps(
+            _mm512_shuffle_ps(v[2 * i], v[2 * i + 1], 0x44), _mm512_shuffle_ps(v[2 * i], v[2 * i + 1], 0xEE));
+    UNROLLED for (int i = 0; i < 2; i++)
+        v[i] = _mm512_add_ps(_mm512_shuffle_f32x4(v[2 * i], v[2 * i + 1], 0x88),
+                             _mm512_shuffle_f32x4(v[2 * i], v[2 * i + 1], 0xDD));
+    return _mm512_add_ps(_mm512_shuffle_f32x4(v[0], v[1], 0x88), _mm512_shuffle_f32x4(v[0], v[1], 0xDD));
+}
+
+/* ---- a pass under way ---- */
+
+typedef struct {
+    atomic_long claimed, done;
+    char apart[48]; /* on a cache line of its own */
+} Phase;
+
+typedef struct {
+    const Model *model;
+    Pass pass;
+    Phase *phases;
+    uint32_t *cells;     /* activations of the next product: (tokens, inputs), int8: of the higher halves */
+    uint32_t *low;       /* int8: of the lower halves */
+    float *scales;       /* int8: (tokens,) */
+    float *query;        /* (tokens, channels) */
+    float *wide;         /* (tokens, 4 channels): what attention saw, or the expansion */
+    float *scores;       /* (threads, capacity rounded up) */
+} Run;
+
+enum { NORM_1, QKV, ATTENTION, TAKE, PROJECTION, NORM_2, EXPANSION, TAKE_WIDE, CONTRACTION, PHASES };
+
+/* ---- the parts of a layer ---- */
+
+/* One token's numbers become the activations of the next product. */
+static void take(Run *run, long token, const float *from, int inputs) {
+    if (run->model->precision == FP32) {
+        memcpy((float *)run->cells + token * inputs, from, inputs * sizeof(float));
+        return;
+    }
+    if (run->model->precision == BF16) {
+        uint16_t *to = (uint16_t *)run->cells + token * inputs;
+        for (int i = 0; i < inputs; i += LANES) store_bf16(to + i, _mm512_loadu_ps(from + i));
+        return;
+    }
+    __m512 most = _mm512_set1_ps(1e-30f);
+    for (int i = 0; i < inputs; i += LANES) most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_loadu_ps(from + i)));
+    float largest = _mm512_reduce_max_ps(most);
+    run->scales[token] = largest / 32767.0f;
+    __m512 factor = _mm512_set1_ps(32767.0f / largest);
+    __m512i middle = _mm512_set1_epi32(32768);
+    uint8_t *high = (uint8_t *)run->cells + token * inputs, *low = (uint8_t *)run->low + token * inputs;
+    for (int i = 0; i < inputs; i += LANES) {
+        __m512i u = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(from + i), factor));
+        u = _mm512_add_epi32(u, middle);
+        _mm_storeu_si128((__m128i *)(high + i), _mm512_cvtepi32_epi8(_mm512_srli_epi32(u, 8)));
+        _mm_storeu_si128((__m128i *)(low + i), _mm512_cvtepi32_epi8(u));
+    }
+}
+
+static void norm(Run *run, long token, const float *weight, const float *bias) {
+    int channels = run->model->channels;
+    const float *x = run->pass.x + token * channels;
+    float normed[channels];
+    __m512 sum = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
+    for (int i = 0; i < channels; i += LANES) sum = _mm512_add_ps(sum, _mm512_loadu_ps(x + i));
+    __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(sum) / channels);
+    for (int i = 0; i < channels; i += LANES) {
+        __m512 apart = _mm512_sub_ps(_mm512_loadu_ps(x + i), mean);
+        squares = _mm512_fmadd_ps(apart, apart, squares);
+    }
+    __m512 factor = _mm512_set1_ps(1.0f / sqrtf(_mm512_reduce_add_ps(squares) / channels + 1e-5f));
+    for (int i = 0; i < channels; i += LANES) {
+        __m512 y = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(x + i), mean), factor);
+        _mm512_storeu_ps(normed + i, _mm512_fmadd_ps(y, _mm512_loadu_ps(weight + i), _mm512_loadu_ps(bias + i)));
+    }
+    take(run, token, normed, channels);
+}
+
+/* Sixteen outputs of one token go where the phase wants them. */
+INLINE void put(Run *run, int layer, int phase, long token, int output, __m512 y) {
+    int channels = run->model->channels;
+    if (phase == EXPANSION) {
+        _mm512_storeu_ps(run->wide + token * 4 * channels + output, gelu(y));
+    } else if (phase == PROJECTION || phase == CONTRACTION) {
+        float *x = run->pass.x + token * channels + output;
+        _mm512_storeu_ps(x, _mm512_add_ps(_mm512_loadu_ps(x), y));
+    } else if (output < channels) {
+        _mm512_storeu_ps(run->query + token * channels + output, y);
+    } else {
+        const Pass *pass = &run->pass;
+        void *block = (output < 2 * channels ? pass->keys : pass->values)[layer];
+        int head = channels / run->model->heads, channel = output % channels;
+        long at = (pass->rows[token] * run->model->heads + channel / head) * pass->capacity + pass->positions[token];
+        cache(block, at * head + channel % head, y, run->model->precision == FP32);
+    }
+}
+
+/* `tokens` tokens from number `first` on, times one panel. */
+INLINE void tile(Run *run, int layer, int phase, const Product *product, int panel, int inputs, long first,
+                 const int tokens, const int precision) {
+    const long depth = precision == FP32 ? inputs : precision == BF16 ? inputs / 2 : inputs / 4;
+    const uint32_t *w = product->cells + panel * depth * PANEL;
+    const uint32_t *a = run->cells + first * depth, *l = run->low + first * depth;
+    __m512 y[EIGHT][2];
+    if (precision == INT8) {
+        __m512i high[SIX][2], low[SIX][2];
+        UNROLLED for (int i = 0; i < tokens; i++)
+            UNROLLED for (int j = 0; j < 2; j++) high[i][j] = low[i][j] = _mm512_setzero_si512();
+        for (long k = 0; k < depth; k++) {
+            __m512i w0 = _mm512_loadu_si512(w + k * PANEL), w1 = _mm512_loadu_si512(w + k * PANEL + LANES);
+            UNROLLED for (int i = 0; i < tokens; i++) {
+                __m512i h = _mm512_set1_epi32(a[i * depth + k]), m = _mm512_set1_epi32(l[i * depth + k]);
+                high[i][0] = _mm512_dpbusd_epi32(high[i][0], h, w0);
+                high[i][1] = _mm512_dpbusd_epi32(high[i][1], h, w1);
+                low[i][0] = _mm512_dpbusd_epi32(low[i][0], m, w0);
+                low[i][1] = _mm512_dpbusd_epi32(low[i][1], m, w1);
+            }
+        }
+        UNROLLED for (int j = 0; j < 2; j++) {
+            int output = panel * PANEL + j * LANES;
+            __m512i sums = _mm512_slli_epi32(_mm512_loadu_si512(product->sums + output), 7);
+            __m512 scale = _mm512_loadu_ps(product->scale + output);
+            UNROLLED for (int i = 0; i < tokens; i++) {
+                __m512 whole = _mm512_cvtepi32_ps(_mm512_sub_epi32(high[i][j], sums));
+                whole = _mm512_fmadd_ps(whole, _mm512_set1_ps(256.0f), _mm512_cvtepi32_ps(low[i][j]));
+                y[i][j] = _mm512_mul_ps(whole, _mm512_mul_ps(scale, _mm512_set1_ps(run->scales[first + i])));
+            }
+        }
+    } else {
+        UNROLLED for (int i = 0; i < tokens; i++)
+            UNROLLED for (int j = 0; j < 2; j++) y[i][j] = _mm512_setzero_ps();
+        for (long k = 0; k < depth; k++) {
+            __m512 w0 = _mm512_loadu_ps(w + k * PANEL), w1 = _mm512_loadu_ps(w + k * PANEL + LANES);
+            UNROLLED for (int i = 0; i < tokens; i++) {
+                __m512 x = _mm512_castsi512_ps(_mm512_set1_epi32(a[i * depth + k]));
+                if (precision == BF16) {
+                    y[i][0] = _mm512_dpbf16_ps(y[i][0], (__m512bh)w0, (__m512bh)x);
+                    y[i][1] = _mm512_dpbf16_ps(y[i][1], (__m512bh)w1, (__m512bh)x);
+                } else {
+                    y[i][0] = _mm512_fmadd_ps(w0, x, y[i][0]);
+                    y[i][1] = _mm512_fmadd_ps(w1, x, y[i][1]);
+                }
+            }
+        }
+    }
+    UNROLLED for (int j = 0; j < 2; j++) {
+        int output = panel * PANEL + j * LANES;
+        __m512 bias = _mm512_loadu_ps(product->bias + output);
+        UNROLLED for (int i = 0; i < tokens; i++)
+            put(run, layer, phase, first + i, output, _mm512_add_ps(y[i][j], bias));
+    }
+}
+
+/* One panel for all tokens, as many at once as there are registers for. */
+#define PANELS(name, precision, most) \
+    static void name(Run *run, int layer, int phase, const Product *product, int panel) { \
+        int inputs = run->model->channels * (phase == CONTRACTION ? 4 : 1); \
+        long tokens = run->pass.tokens, pieces = (tokens + most - 1) / most; \
+        for (long piece = 0; piece < pieces; piece++) { \
+            long first = tokens * piece / pieces; \
+            switch (tokens * (piece + 1) / pieces - first) { most##_CASES(precision) } \
+        } \
+    }
+#define CASE(n, precision) \
+    case n: tile(run, layer, phase, product, panel, inputs, first, n, precision); break;
+#define SIX_CASES(p) CASE(1, p) CASE(2, p) CASE(3, p) CASE(4, p) CASE(5, p) CASE(6, p)
+#define EIGHT_CASES(p) SIX_CASES(p) CASE(7, p) CASE(8, p)
+PANELS(panel_fp32, FP32, EIGHT)
+PANELS(panel_bf16, BF16, EIGHT)
+PANELS(panel_int8, INT8, SIX)
+
+/* What one token's query sees of its row, in one head. */
+INLINE void look(Run *run, int layer, long token, int number, float *scores, const int groups, const bool wide) {
+    const Pass *pass = &run->pass;
+    const int head = groups * LANES, heads = run->model->heads;
+    long block = (pass->rows[token] * heads + number) * pass->capacity * head, count = pass->positions[token] + 1;
+    const void *keys = pass->keys[layer], *values = pass->values[layer];
+    const float *query = run->query + token * run->model->channels + number * head;
+    __m512 q[4], most = _mm512_set1_ps(-INFINITY);
+    UNROLLED for (int j = 0; j < groups; j++) q[j] = _mm512_loadu_ps(query + j * LANES);
+    for (long first = 0; first < count; first += LANES) {
+        __m512 v[LANES];
+        UNROLLED for (int i = 0; i < LANES; i++) {
+            v[i] = _mm512_setzero_ps();
+            if (first + i < count)
+                UNROLLED for (int j = 0; j < groups; j++)
+                    v[i] = _mm512_fmadd_ps(cached(keys, block + (first + i) * head + j * LANES, wide), q[j], v[i]);
+        }
+        long left = count - first;
+        __mmask16 there = left >= LANES ? 0xFFFF : (1u << left) - 1;
+        __m512 score = _mm512_mask_blend_ps(there, _mm512_set1_ps(-INFINITY), sums_of(v));
+        most = _mm512_max_ps(most, score);
+        _mm512_storeu_ps(scores + first, score);
+    }
+    most = _mm512_set1_ps(_mm512_reduce_max_ps(most));
+    __m512 total = _mm512_setzero_ps(), seen[4];
+    for (long first = 0; first < count; first += LANES) {
+        long left = count - first;
+        __mmask16 there = left >= LANES ? 0xFFFF : (1u << left) - 1;
+        __m512 weight = _mm512_maskz_mov_ps(there, exponential(_mm512_sub_ps(_mm512_loadu_ps(scores + first), most)));
+        total = _mm512_add_ps(total, weight);
+        _mm512_storeu_ps(scores + first, weight);
+    }
+    UNROLLED for (int j = 0; j < groups; j++) seen[j] = _mm512_setzero_ps();
+    for (long i = 0; i < count; i++) {
+        __m512 weight = _mm512_set1_ps(scores[i]);
+        UNROLLED for (int j = 0; j < groups; j++)
+            seen[j] = _mm512_fmadd_ps(cached(values, block + i * head + j * LANES, wide), weight, seen[j]);
+    }
+    __m512 factor = _mm512_set1_ps(1.0f / _mm512_reduce_add_ps(total));
+    float *to = run->wide + token * run->model->channels + number * head;
+    UNROLLED for (int j = 0; j < groups; j++) _mm512_storeu_ps(to + j * LANES, _mm512_mul_ps(seen[j], factor));
+}
+
+static void attend(Run *run, int layer, long token, int number, float *scores) {
+    bool wide = run->model->precision == FP32;
+    switch (run->model->channels / run->model->heads / LANES) {
+        case 1: wide ? look(run, layer, token, number, scores, 1, true) : look(run, layer, token, number, scores, 1, false); break;
+        case 4: wide ? look(run, layer, token, number, scores, 4, true) : look(run, layer, token, number, scores, 4, false); break;
+    }
+}
+
+/* ---- phases ---- */
+
+static long chunks(const Run *run, int phase) {
+    long tokens = run->pass.tokens, panels = run->model->channels / PANEL;
+    switch (phase) {
+        case QKV: return 3 * panels;
+        case ATTENTION: return tokens * run->model->heads;
+        case PROJECTION: case CONTRACTION: return panels;
+        case EXPANSION: return 4 * panels;
+        default: return tokens;
+    }
+}
+
+static void chunk(Run *run, int number, int phase, long at, float *scores) {
+    const Layer *layer = run->model->layers + number;
+    int precision = run->model->precision, channels = run->model->channels, heads = run->model->heads;
+    void (*panel)(Run *, int, int, const Product *, int) =
+        precision == FP32 ? panel_fp32 : precision == BF16 ? panel_bf16 : panel_int8;
+    switch (phase) {
+        case NORM_1: norm(run, at, layer->norm_1_weight, layer->norm_1_bias); break;
+        case QKV: panel(run, number, phase, &layer->qkv, at); break;
+        case ATTENTION: attend(run, number, at / heads, at % heads, scores); break;
+        case TAKE: take(run, at, run->wide + at * channels, channels); break;
+        case PROJECTION: panel(run, number, phase, &layer->projection, at); break;
+        case NORM_2: norm(run, at, layer->norm_2_weight, layer->norm_2_bias); break;
+        case EXPANSION: panel(run, number, phase, &layer->expansion, at); break;
+        case TAKE_WIDE: take(run, at, run->wide + at * 4 * channels, 4 * channels); break;
+        case CONTRACTION: panel(run, number, phase, &layer->contraction, at); break;
+    }
+}
+
+static void work(Run *run, int thread) {
+    float *scores = run->scores + thread * (run->pass.capacity + LANES);
+    for (int number = 0; number < run->model->count * PHASES; number++) {
+        Phase *phase = run->phases + number;
+        long all = chunks(run, number % PHASES), at;
+        while ((at = atomic_fetch_add_explicit(&phase->claimed, 1, memory_order_relaxed)) < all) {
+            chunk(run, number / PHASES, number % PHASES, at, scores);
+            atomic_fetch_add_explicit(&phase->done, 1, memory_order_release);
+        }
+        for (int spins = 0; atomic_load_explicit(&phase->done, memory_order_acquire) < all; spins++)
+            if (spins < SPINS)
+                _mm_pause();
+            else
+                sched_yield();
+    }
+}
+
+/* ---- threads ---- */
+
+typedef struct {
+    pthread_mutex_t lock;
+    pthread_cond_t begun, left;
+    Run *run;     /* NULL: there is nothing to join */
+    long number;  /* of the run, so that nobody joins one twice */
+    int wanted, inside, helpers;
+    bool closing;
+    pthread_t threads[];
+} Team;
+
+static void *help(void *given) {
+    Team *team = given;
+    long last = 0;
+    pthread_mutex_lock(&team->lock);
+    for (;;) {
+        while (!team->closing && (team->run == NULL || team->number == last || team->wanted == 0))
+            pthread_cond_wait(&team->begun, &team->lock);
+        if (team->closing) break;
+        Run *run = team->run;
+        int thread = team->wanted--;
+        last = team->number;
+        team->inside++;
+        pthread_mutex_unlock(&team->lock);
+        work(run, thread);
+        pthread_mutex_lock(&team->lock);
+        if (--team->inside == 0) pthread_cond_signal(&team->left);
+    }
+    pthread_mutex_unlock(&team->lock);
+    return NULL;
+}
+
+void team_free(Team *team) {
+    pthread_mutex_lock(&team->lock);
+    team->closing = true;
+    pthread_cond_broadcast(&team->begun);
+    pthread_mutex_unlock(&team->lock);
+    for (int i = 0; i < team->helpers; i++) pthread_join(team->threads[i], NULL);
+    free(team);
+}
+
+/* As many threads as `helpers`, asleep; fewer where the system gives no more. */
+Team *team_new(int32_t helpers) {
+    Team *team = calloc(1, sizeof(Team) + helpers * sizeof(pthread_t));
+    if (team == NULL) return NULL;
+    pthread_mutex_init(&team->lock, NULL);
+    pthread_cond_init(&team->begun, NULL);
+    pthread_cond_init(&team->left, NULL);
+    while (team->helpers < helpers && pthread_create(team->threads + team->helpers, NULL, help, team) == 0)
+        team->helpers++;
+    return team;
+}
+
+/* All layers of `pass` by `threads` threads, this one among them; false: memory was short. */
+bool run_layers(const Model *model, Team *team, const Pass *pass, int32_t threads) {
+    long tokens = pass->tokens, channels = model->channels, wide = tokens * 4 * channels;
+    int number = model->precision == FP32 ? 4 : model->precision == BF16 ? 2 : 1;
+    if (threads > team->helpers + 1) threads = team->helpers + 1;
+    size_t phases = (size_t)model->count * PHASES * sizeof(Phase);
+    size_t scores = (size_t)threads * (pass->capacity + LANES) * sizeof(float);
+    size_t cells = (size_t)wide * number, low = model->precision == INT8 ? cells : 0;
+    size_t sizes[] = {phases, cells, low, tokens * sizeof(float), tokens * channels * sizeof(float), wide * sizeof(float), scores};
+    size_t total = 0, offsets[7];
+    for (int i = 0; i < 7; i++) {
+        offsets[i] = total;
+        total += (sizes[i] + 63) / 64 * 64;
+    }
+    char *memory = aligned_alloc(64, total);
+    if (memory == NULL) return false;
+    memset(memory, 0, phases);
+    Run run = {
+        .model = model,
+        .pass = *pass,
+        .phases = (Phase *)memory,
+        .cells = (uint32_t *)(memory + offsets[1]),
+        .low = (uint32_t *)(memory + offsets[2]),
+        .scales = (float *)(memory + offsets[3]),
+        .query = (float *)(memory + offsets[4]),
+        .wide = (float *)(memory + offsets[5]),
+        .scores = (float *)(memory + offsets[6]),
+    };
+    pthread_mutex_lock(&team->lock);
+    team->run = &run;
+    team->number++;
+    team->wanted = threads - 1;
+    if (threads > 1) pthread_cond_broadcast(&team->begun);
+    pthread_mutex_unlock(&team->lock);
+    work(&run, 0);
+    pthread_mutex_lock(&team->lock);
+    team->run = NULL;
+    while (team->inside > 0) pthread_cond_wait(&team->left, &team->lock);
+    pthread_mutex_unlock(&team->lock);
+    free(memory);
+    return true;
+}
