@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from app.speech.xtts import compiled
 from app.speech.xtts.checkpoint import Settings, Weights
+from app.speech.xtts.compiled import layers
 from app.speech.xtts.linear import Linear, Precision, compute_dtype, linear
 
 _EPSILON = 1e-5
@@ -111,10 +111,10 @@ class Gpt:
         self.device = device
         self.dtype = compute_dtype(precision)
         channels, gpt = settings.channels, weights.under("gpt")
-        self._compiled: compiled.CompiledLayers | None = None
+        self._compiled: layers.CompiledLayers | None = None
         self._layers: list[Layer] = []
-        if compiled.supported(settings, device):
-            self._compiled = compiled.CompiledLayers(gpt.under("gpt"), settings, precision)
+        if layers.supported(settings, device):
+            self._compiled = layers.CompiledLayers(gpt.under("gpt"), settings, precision)
         else:
             self._layers = [
                 _layer(gpt.under(f"gpt.h.{number}"), settings, precision, device)

@@ -1,40 +1,25 @@
-"""The GPT's layers as compiled code, where processor and C compiler allow it. The code is layers.c's.
-
-It is compiled when it is first needed (some seconds) and kept in the user's cache folder.
-"""
+"""The GPT's layers in layers.c: their weights, packed, and the two passes over them."""
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import logging
-import os
-import shutil
-import subprocess
-import tempfile
 import threading
-import weakref
 from collections.abc import Callable
-from functools import cache as once
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from app.speech.xtts.checkpoint import Settings, Weights
+from app.speech.xtts.compiled import library
+from app.speech.xtts.compiled.library import PANEL, Team
 
 if TYPE_CHECKING:
     from app.speech.xtts.gpt import Cache
     from app.speech.xtts.linear import Precision
 
-_SOURCE = Path(__file__).with_name("layers.c")
-_PARTS = ("avx512_f", "avx512_bw", "avx512_vl", "avx512_dq", "avx512_bf16", "avx512_vnni")
-_FLAGS = ("-O2", "-shared", "-fPIC", "-pthread", "-mfma", *(f"-m{part.replace('_', '')}" for part in _PARTS))
-_PANEL, _LANES = 32, 16
 _HEADS = (16, 64)  # channels of a head that layers.c knows
 _CODES = {"fp32": 0, "bf16": 1, "int8": 2}
-_log = logging.getLogger(__name__)
 
 
 class _Product(ctypes.Structure):
@@ -67,62 +52,9 @@ class _Pass(ctypes.Structure):
 
 
 def supported(settings: Settings, device: torch.device) -> bool:
-    """Whether layers.c runs here: on a processor with AVX-512, bf16 and VNNI, for sizes like the model's.
-
-    Not where there is AMX, which only PyTorch's products use.
-    """
-    if device.type != "cpu" or os.name != "posix":
-        return False
-    has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    fits = settings.channels % _PANEL == 0 and settings.channels // settings.heads in _HEADS
-    return (
-        fits and all(has.get(part) for part in _PARTS) and not has.get("amx_bf16") and library() is not None
-    )
-
-
-@once
-def library() -> Any:
-    """layers.c, compiled; None where that fails: PyTorch then computes the same, more slowly."""
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if compiler is None:
-        _log.warning("tts.xtts.no_compiler")
-        return None
-    name = hashlib.sha256(_SOURCE.read_bytes() + " ".join(_FLAGS).encode()).hexdigest()[:16]
-    try:
-        folder = _folder()
-        path = folder / f"layers-{name}.so"
-        if not path.is_file():
-            fresh = folder / f"{path.name}.{os.getpid()}"
-            command = [compiler, *_FLAGS, str(_SOURCE), "-o", str(fresh), "-lm"]
-            subprocess.run(command, check=True, capture_output=True, timeout=300)
-            fresh.replace(path)
-        found = ctypes.CDLL(str(path))
-    except (OSError, subprocess.SubprocessError) as error:
-        _log.warning("tts.xtts.not_compiled", extra={"error": type(error).__name__})
-        return None
-    found.team_new.argtypes, found.team_new.restype = [ctypes.c_int32], ctypes.c_void_p
-    found.team_free.argtypes, found.team_free.restype = [ctypes.c_void_p], None
-    found.run_layers.argtypes = [
-        ctypes.POINTER(_Model),
-        ctypes.c_void_p,
-        ctypes.POINTER(_Pass),
-        ctypes.c_int32,
-    ]
-    found.run_layers.restype = ctypes.c_bool
-    return found
-
-
-def _folder() -> Path:
-    """Where only this user writes: what lies there is run."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "moksori"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = folder.stat()
-        if status.st_uid == os.geteuid() and not status.st_mode & 0o022 and os.access(folder, os.W_OK):
-            return folder
-    except (OSError, RuntimeError):  # no home, or one that cannot be written
-        pass
-    return Path(tempfile.mkdtemp(prefix="moksori-"))
+    """Whether layers.c runs here, and for a model of these sizes."""
+    head = settings.channels // settings.heads
+    return settings.channels % PANEL == 0 and head in _HEADS and library.supported(device)
 
 
 class CompiledLayers:
@@ -138,11 +70,7 @@ class CompiledLayers:
             *(self._layer(weights.under(f"h.{n}"), settings, precision) for n in range(settings.layers))
         )
         self._model = _Model(self._layers, settings.layers, channels, settings.heads, _CODES[precision])
-        self._library = library()
-        self._team = self._library.team_new(torch.get_num_threads() - 1)
-        if not self._team:
-            raise MemoryError
-        weakref.finalize(self, self._library.team_free, self._team)
+        self._team = Team()
 
     def prefill(self, x: Tensor, cache: Cache, first: int, past: int) -> Tensor:
         """As Gpt.prefill."""
@@ -168,7 +96,10 @@ class CompiledLayers:
             blocks(*(values.data_ptr() for values in cache.values)),
         )
         with self._lock:
-            if not self._library.run_layers(self._model, self._team, one_pass, torch.get_num_threads()):
+            run = library.library().run_layers
+            if not run(
+                ctypes.byref(self._model), self._team.handle, ctypes.byref(one_pass), torch.get_num_threads()
+            ):
                 raise MemoryError
         return out
 
@@ -219,5 +150,5 @@ def packed(
         sums = weight.sum(1).to(torch.int32)
     sizes = {"fp32": (1, torch.float32), "bf16": (2, torch.bfloat16), "int8": (4, torch.int8)}
     group, dtype = sizes[precision]
-    cells = weight.to(dtype).view(outputs // _PANEL, _PANEL, inputs // group, group).transpose(1, 2)
+    cells = weight.to(dtype).view(outputs // PANEL, PANEL, inputs // group, group).transpose(1, 2)
     return cells.clone(memory_format=torch.contiguous_format), bias.float().clone(), scale, sums

@@ -1,9 +1,7 @@
 /* The GPT's layers on processors with AVX-512 (bf16 and VNNI): all layers of one pass in one call.
 
    PyTorch spends a step of one utterance on some 400 operations, and its products read weights at half the
-   speed that the memory has. Here a step is a list of phases, each of which is cut into chunks; threads take
-   chunks as they come free, and a phase ends when all of its chunks are done. So a thread that has lost its
-   core holds up nobody who can go on without it.
+   speed that the memory has. Here a step is a list of phases that a team of threads works through.
 
    A token is one position of one utterance. Every token's numbers are added up in an order of their own, so
    that they do not depend on how many tokens a pass has or how many threads work on it: bit by bit.
@@ -13,21 +11,16 @@
    8 bits: a number u = q + 32768 within 0 … 65535 is 256 high + low, so that
    sum w q = 256 (sum w high - 128 sum w) + sum w low.  */
 
-#include <immintrin.h>
+#include "team.h"
+#include "vectors.h"
+
 #include <math.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { FP32, BF16, INT8 };
-enum { PANEL = 32, LANES = 16, SPINS = 2000 };
 enum { EIGHT = 8, SIX = 6 }; /* tokens at once: as many as there are registers for their sums */
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLLED _Pragma("GCC unroll 16")
 
 /* ---- what Python hands over; compiled.py has the same structures ---- */
 
@@ -115,14 +108,8 @@ INLINE __m512 sums_of(__m512 v[16]) {
 /* ---- a pass under way ---- */
 
 typedef struct {
-    atomic_long claimed, done;
-    char apart[48]; /* on a cache line of its own */
-} Phase;
-
-typedef struct {
     const Model *model;
     Pass pass;
-    Phase *phases;
     uint32_t *cells;     /* activations of the next product: (tokens, inputs), int8: of the higher halves */
     uint32_t *low;       /* int8: of the lower halves */
     float *scales;       /* int8: (tokens,) */
@@ -214,10 +201,10 @@ INLINE void tile(Run *run, int layer, int phase, const Product *product, int pan
             __m512i w0 = _mm512_loadu_si512(w + k * PANEL), w1 = _mm512_loadu_si512(w + k * PANEL + LANES);
             UNROLLED for (int i = 0; i < tokens; i++) {
                 __m512i h = _mm512_set1_epi32(a[i * depth + k]), m = _mm512_set1_epi32(l[i * depth + k]);
-                high[i][0] = _mm512_dpbusd_epi32(high[i][0], h, w0);
-                high[i][1] = _mm512_dpbusd_epi32(high[i][1], h, w1);
-                low[i][0] = _mm512_dpbusd_epi32(low[i][0], m, w0);
-                low[i][1] = _mm512_dpbusd_epi32(low[i][1], m, w1);
+                MULTIPLY("vpdpbusd", high[i][0], h, w0);
+                MULTIPLY("vpdpbusd", high[i][1], h, w1);
+                MULTIPLY("vpdpbusd", low[i][0], m, w0);
+                MULTIPLY("vpdpbusd", low[i][1], m, w1);
             }
         }
         UNROLLED for (int j = 0; j < 2; j++) {
@@ -238,11 +225,11 @@ INLINE void tile(Run *run, int layer, int phase, const Product *product, int pan
             UNROLLED for (int i = 0; i < tokens; i++) {
                 __m512 x = _mm512_castsi512_ps(_mm512_set1_epi32(a[i * depth + k]));
                 if (precision == BF16) {
-                    y[i][0] = _mm512_dpbf16_ps(y[i][0], (__m512bh)w0, (__m512bh)x);
-                    y[i][1] = _mm512_dpbf16_ps(y[i][1], (__m512bh)w1, (__m512bh)x);
+                    MULTIPLY("vdpbf16ps", y[i][0], x, w0);
+                    MULTIPLY("vdpbf16ps", y[i][1], x, w1);
                 } else {
-                    y[i][0] = _mm512_fmadd_ps(w0, x, y[i][0]);
-                    y[i][1] = _mm512_fmadd_ps(w1, x, y[i][1]);
+                    MULTIPLY("vfmadd231ps", y[i][0], x, w0);
+                    MULTIPLY("vfmadd231ps", y[i][1], x, w1);
                 }
             }
         }
@@ -326,9 +313,10 @@ static void attend(Run *run, int layer, long token, int number, float *scores) {
 
 /* ---- phases ---- */
 
-static long chunks(const Run *run, int phase) {
+static long chunks(const void *of, int phase) {
+    const Run *run = of;
     long tokens = run->pass.tokens, panels = run->model->channels / PANEL;
-    switch (phase) {
+    switch (phase % PHASES) {
         case QKV: return 3 * panels;
         case ATTENTION: return tokens * run->model->heads;
         case PROJECTION: case CONTRACTION: return panels;
@@ -337,15 +325,17 @@ static long chunks(const Run *run, int phase) {
     }
 }
 
-static void chunk(Run *run, int number, int phase, long at, float *scores) {
+static void chunk(void *of, int phase, long at, int thread) {
+    Run *run = of;
+    int number = phase / PHASES;
     const Layer *layer = run->model->layers + number;
     int precision = run->model->precision, channels = run->model->channels, heads = run->model->heads;
     void (*panel)(Run *, int, int, const Product *, int) =
         precision == FP32 ? panel_fp32 : precision == BF16 ? panel_bf16 : panel_int8;
-    switch (phase) {
+    switch (phase %= PHASES) {
         case NORM_1: norm(run, at, layer->norm_1_weight, layer->norm_1_bias); break;
         case QKV: panel(run, number, phase, &layer->qkv, at); break;
-        case ATTENTION: attend(run, number, at / heads, at % heads, scores); break;
+        case ATTENTION: attend(run, number, at / heads, at % heads, run->scores + thread * (run->pass.capacity + LANES)); break;
         case TAKE: take(run, at, run->wide + at * channels, channels); break;
         case PROJECTION: panel(run, number, phase, &layer->projection, at); break;
         case NORM_2: norm(run, at, layer->norm_2_weight, layer->norm_2_bias); break;
@@ -355,116 +345,32 @@ static void chunk(Run *run, int number, int phase, long at, float *scores) {
     }
 }
 
-static void work(Run *run, int thread) {
-    float *scores = run->scores + thread * (run->pass.capacity + LANES);
-    for (int number = 0; number < run->model->count * PHASES; number++) {
-        Phase *phase = run->phases + number;
-        long all = chunks(run, number % PHASES), at;
-        while ((at = atomic_fetch_add_explicit(&phase->claimed, 1, memory_order_relaxed)) < all) {
-            chunk(run, number / PHASES, number % PHASES, at, scores);
-            atomic_fetch_add_explicit(&phase->done, 1, memory_order_release);
-        }
-        for (int spins = 0; atomic_load_explicit(&phase->done, memory_order_acquire) < all; spins++)
-            if (spins < SPINS)
-                _mm_pause();
-            else
-                sched_yield();
-    }
-}
-
-/* ---- threads ---- */
-
-typedef struct {
-    pthread_mutex_t lock;
-    pthread_cond_t begun, left;
-    Run *run;     /* NULL: there is nothing to join */
-    long number;  /* of the run, so that nobody joins one twice */
-    int wanted, inside, helpers;
-    bool closing;
-    pthread_t threads[];
-} Team;
-
-static void *help(void *given) {
-    Team *team = given;
-    long last = 0;
-    pthread_mutex_lock(&team->lock);
-    for (;;) {
-        while (!team->closing && (team->run == NULL || team->number == last || team->wanted == 0))
-            pthread_cond_wait(&team->begun, &team->lock);
-        if (team->closing) break;
-        Run *run = team->run;
-        int thread = team->wanted--;
-        last = team->number;
-        team->inside++;
-        pthread_mutex_unlock(&team->lock);
-        work(run, thread);
-        pthread_mutex_lock(&team->lock);
-        if (--team->inside == 0) pthread_cond_signal(&team->left);
-    }
-    pthread_mutex_unlock(&team->lock);
-    return NULL;
-}
-
-void team_free(Team *team) {
-    pthread_mutex_lock(&team->lock);
-    team->closing = true;
-    pthread_cond_broadcast(&team->begun);
-    pthread_mutex_unlock(&team->lock);
-    for (int i = 0; i < team->helpers; i++) pthread_join(team->threads[i], NULL);
-    free(team);
-}
-
-/* As many threads as `helpers`, asleep; fewer where the system gives no more. */
-Team *team_new(int32_t helpers) {
-    Team *team = calloc(1, sizeof(Team) + helpers * sizeof(pthread_t));
-    if (team == NULL) return NULL;
-    pthread_mutex_init(&team->lock, NULL);
-    pthread_cond_init(&team->begun, NULL);
-    pthread_cond_init(&team->left, NULL);
-    while (team->helpers < helpers && pthread_create(team->threads + team->helpers, NULL, help, team) == 0)
-        team->helpers++;
-    return team;
-}
-
 /* All layers of `pass` by `threads` threads, this one among them; false: memory was short. */
 bool run_layers(const Model *model, Team *team, const Pass *pass, int32_t threads) {
     long tokens = pass->tokens, channels = model->channels, wide = tokens * 4 * channels;
-    int number = model->precision == FP32 ? 4 : model->precision == BF16 ? 2 : 1;
-    if (threads > team->helpers + 1) threads = team->helpers + 1;
-    size_t phases = (size_t)model->count * PHASES * sizeof(Phase);
-    size_t scores = (size_t)threads * (pass->capacity + LANES) * sizeof(float);
-    size_t cells = (size_t)wide * number, low = model->precision == INT8 ? cells : 0;
-    size_t sizes[] = {phases, cells, low, tokens * sizeof(float), tokens * channels * sizeof(float), wide * sizeof(float), scores};
-    size_t total = 0, offsets[7];
-    for (int i = 0; i < 7; i++) {
+    int bytes = model->precision == FP32 ? 4 : model->precision == BF16 ? 2 : 1;
+    size_t scores = (size_t)team_size(team, threads) * (pass->capacity + LANES) * sizeof(float);
+    size_t cells = (size_t)wide * bytes, low = model->precision == INT8 ? cells : 0;
+    size_t sizes[] = {cells, low, tokens * sizeof(float), tokens * channels * sizeof(float), wide * sizeof(float), scores};
+    size_t total = 0, offsets[6];
+    for (int i = 0; i < 6; i++) {
         offsets[i] = total;
         total += (sizes[i] + 63) / 64 * 64;
     }
     char *memory = aligned_alloc(64, total);
     if (memory == NULL) return false;
-    memset(memory, 0, phases);
     Run run = {
         .model = model,
         .pass = *pass,
-        .phases = (Phase *)memory,
-        .cells = (uint32_t *)(memory + offsets[1]),
-        .low = (uint32_t *)(memory + offsets[2]),
-        .scales = (float *)(memory + offsets[3]),
-        .query = (float *)(memory + offsets[4]),
-        .wide = (float *)(memory + offsets[5]),
-        .scores = (float *)(memory + offsets[6]),
+        .cells = (uint32_t *)memory,
+        .low = (uint32_t *)(memory + offsets[1]),
+        .scales = (float *)(memory + offsets[2]),
+        .query = (float *)(memory + offsets[3]),
+        .wide = (float *)(memory + offsets[4]),
+        .scores = (float *)(memory + offsets[5]),
     };
-    pthread_mutex_lock(&team->lock);
-    team->run = &run;
-    team->number++;
-    team->wanted = threads - 1;
-    if (threads > 1) pthread_cond_broadcast(&team->begun);
-    pthread_mutex_unlock(&team->lock);
-    work(&run, 0);
-    pthread_mutex_lock(&team->lock);
-    team->run = NULL;
-    while (team->inside > 0) pthread_cond_wait(&team->left, &team->lock);
-    pthread_mutex_unlock(&team->lock);
+    Work work = {&run, model->count * PHASES, chunks, chunk};
+    bool done = team_run(team, &work, threads);
     free(memory);
-    return true;
+    return done;
 }

@@ -1,0 +1,89 @@
+"""The C code, compiled when it is first needed (some seconds) and kept in the user's cache folder."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+import weakref
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PANEL, LANES = 32, 16  # as in vectors.h
+_FOLDER = Path(__file__).parent
+_SOURCES = ("team.c", "layers.c", "convolutions.c")
+_HEADERS = ("team.h", "vectors.h")
+_PARTS = ("avx512_f", "avx512_bw", "avx512_vl", "avx512_dq", "avx512_bf16", "avx512_vnni")
+_FLAGS = ("-O2", "-shared", "-fPIC", "-pthread", "-mfma", *(f"-m{part.replace('_', '')}" for part in _PARTS))
+_log = logging.getLogger(__name__)
+
+
+def supported(device: torch.device) -> bool:
+    """Whether the compiled code runs here: on a processor with AVX-512, bf16 and VNNI, with a C compiler.
+
+    Not where there is AMX, which only PyTorch's products use.
+    """
+    if device.type != "cpu" or os.name != "posix":
+        return False
+    has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return all(has.get(part) for part in _PARTS) and not has.get("amx_bf16") and library() is not None
+
+
+@cache
+def library() -> Any:
+    """The compiled code; None where it cannot be compiled or loaded."""
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if compiler is None:
+        _log.warning("tts.xtts.no_compiler")
+        return None
+    text = b"".join((_FOLDER / name).read_bytes() for name in (*_SOURCES, *_HEADERS))
+    name = hashlib.sha256(text + " ".join(_FLAGS).encode()).hexdigest()[:16]
+    try:
+        folder = _cache_folder()
+        path = folder / f"xtts-{name}.so"
+        if not path.is_file():
+            fresh = folder / f"{path.name}.{os.getpid()}"
+            sources = [str(_FOLDER / source) for source in _SOURCES]
+            command = [compiler, *_FLAGS, *sources, "-o", str(fresh), "-lm"]
+            subprocess.run(command, check=True, capture_output=True, timeout=300)
+            fresh.replace(path)
+        found = ctypes.CDLL(str(path))
+    except (OSError, subprocess.SubprocessError) as error:
+        _log.warning("tts.xtts.not_compiled", extra={"error": type(error).__name__})
+        return None
+    found.team_new.argtypes, found.team_new.restype = [ctypes.c_int32], ctypes.c_void_p
+    found.team_free.argtypes, found.team_free.restype = [ctypes.c_void_p], None
+    for name in ("run_layers", "run_steps"):
+        found[name].restype = ctypes.c_bool
+    return found
+
+
+def _cache_folder() -> Path:
+    """Where only this user writes: what lies there is run."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "moksori"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+        if status.st_uid == os.geteuid() and not status.st_mode & 0o022 and os.access(folder, os.W_OK):
+            return folder
+    except (OSError, RuntimeError):  # no home, or one that cannot be written
+        pass
+    return Path(tempfile.mkdtemp(prefix="moksori-"))
+
+
+class Team:
+    """Threads that wait for work: as many as PyTorch has when it is made, one of them the caller."""
+
+    def __init__(self) -> None:
+        handle = library().team_new(torch.get_num_threads() - 1)
+        if not handle:
+            raise MemoryError
+        self.handle = ctypes.c_void_p(handle)
+        weakref.finalize(self, library().team_free, self.handle)
