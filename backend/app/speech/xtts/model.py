@@ -16,6 +16,7 @@ from app.speech.interface import Audio, Recording, VoiceState
 from app.speech.xtts import memory
 from app.speech.xtts.batch import ENGINE, Batch, arrays_of
 from app.speech.xtts.checkpoint import Checkpoint, open_checkpoint
+from app.speech.xtts.compiled import library
 from app.speech.xtts.conditioning import Conditioning
 from app.speech.xtts.gpt import Gpt
 from app.speech.xtts.linear import Precision
@@ -44,7 +45,6 @@ class Model:
         checkpoint = open_checkpoint(folder)
         self.settings = checkpoint.settings
         self.fingerprint = fingerprint(checkpoint)
-        self.description = f"XTTS v2 in {self.precision} on {self.device}"
         self.tokenizer = Tokenizer(checkpoint.vocabulary)
         weights = checkpoint.weights
         with torch.inference_mode():
@@ -54,6 +54,12 @@ class Model:
             )
             self._speaker = SpeakerEncoder(weights.under("hifigan_decoder.speaker_encoder"), self.device)
             self._conditioning = Conditioning(weights, self.settings, self._speaker, self.device)
+        self.description = f"XTTS v2 in {self.precision} on {self.device}"
+        if self.gpt.compiled:
+            self.description += ", compiled for this processor"
+        elif library.capable(self.device) and library.library() is None:
+            self.description += "; with a C compiler (Debian: gcc, libc6-dev) it would be faster"
+        memory.trim()
 
     def batch(self, slots: int | None = None, sampling: Sampling | None = None) -> Batch:
         """A batch of its own buffers over these weights; without `sampling`, as config.json has it."""

@@ -9,6 +9,7 @@ as soon as the latents around it are there.
 from __future__ import annotations
 
 import math
+import threading
 
 import torch
 import torch.nn.functional as F
@@ -168,7 +169,6 @@ class _Compiled:
     """
 
     def __init__(self, weights: Weights) -> None:
-        self._team = library.Team()
         self._kernels = _kernels(weights)
         self._convolutions: dict[str, Convolution] = {}
         self._biases: dict[str, Tensor] = {}
@@ -188,7 +188,9 @@ class _Compiled:
                     self._take(weights, f"resblocks.{block}.convs2.{number}")
             divisor = self._kernels
         self._take(weights, "conv_post", slope=_LAST_SLOPE, divisor=divisor)
-        # Kept, because memory that was just handed out is slow to write to, page by page.
+        self._team = library.Team()
+        self._lock = threading.Lock()
+        # Kept, because new memory is slow to write to, page by page.
         self._rooms = {part: [torch.empty(0)] * 4 for part in ("whole", "segment")}
 
     @staticmethod
@@ -198,12 +200,14 @@ class _Compiled:
             weights(f"ups.{stage}.weight").shape[2] == 2 * stride for stage, stride in enumerate(_STRIDES)
         )
         others = [
-            name for name in weights.names() if name.endswith("weight") and name[:3] not in ("ups", "con")
+            name for name in weights.names() if name.endswith("weight") and name[:4] not in ("ups.", "cond")
         ]
-        return upsampled and all(convolutions.fits(weights(name)) for name in (*others, "conv_pre.weight"))
+        return upsampled and all(convolutions.fits(weights(name)) for name in others)
 
     def __call__(self, frames: Tensor, speakers: Tensor) -> Tensor:
-        return torch.stack([self._speak(*one) for one in zip(frames.float(), speakers.float(), strict=True)])
+        with self._lock:
+            windows = zip(frames.float(), speakers.float(), strict=True)
+            return torch.stack([self._speak(*window) for window in windows])
 
     def _speak(self, frames: Tensor, speaker: Tensor) -> Tensor:
         """Frames (length, channels), speaker (512,) → audio (length × 256,)."""
@@ -272,6 +276,7 @@ class _Compiled:
         return positions * self._convolutions[name].outputs
 
     def _room(self, part: str, numbers: int) -> list[Tensor]:
+        """Four of them."""
         if self._rooms[part][0].numel() < numbers:
             self._rooms[part] = [torch.empty(numbers) for _ in self._rooms[part]]
         return self._rooms[part]

@@ -25,15 +25,20 @@ _FLAGS = ("-O2", "-shared", "-fPIC", "-pthread", "-mfma", *(f"-m{part.replace('_
 _log = logging.getLogger(__name__)
 
 
-def supported(device: torch.device) -> bool:
-    """Whether the compiled code runs here: on a processor with AVX-512, bf16 and VNNI, with a C compiler.
+def capable(device: torch.device) -> bool:
+    """Whether the processor has what the C code needs: AVX-512 with bf16 and VNNI.
 
     Not where there is AMX, which only PyTorch's products use.
     """
     if device.type != "cpu" or os.name != "posix":
         return False
     has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return all(has.get(part) for part in _PARTS) and not has.get("amx_bf16") and library() is not None
+    return all(has.get(part) for part in _PARTS) and not has.get("amx_bf16")
+
+
+def supported(device: torch.device) -> bool:
+    """Whether the C code runs here: on a capable processor, compiled."""
+    return capable(device) and library() is not None
 
 
 @cache
