@@ -197,7 +197,8 @@ class _Compiled:
     def fits(weights: Weights) -> bool:
         """Whether convolutions.c has what this generator needs."""
         upsampled = all(
-            weights(f"ups.{stage}.weight").shape[2] == 2 * stride for stage, stride in enumerate(_STRIDES)
+            convolutions.upsamples(weights(f"ups.{stage}.weight"), stride)
+            for stage, stride in enumerate(_STRIDES)
         )
         others = [
             name for name in weights.names() if name.endswith("weight") and name[:4] not in ("ups.", "cond")

@@ -6,9 +6,9 @@
    transformed back: `points` products of channels instead of outputs x taps. A longer filter is cut into
    groups of as many taps as a tile has outputs, so that a group finds its numbers in the next tile.
 
-   The transforms enlarge rounding; with 16 bits (activations 14, a scale a tile; filters as many as fit the
-   sums' 32 bits, a scale an output and point) results are nevertheless nearer to fp32's than those of plain
-   convolutions in bf16 are. With a dilation of d, every d-th position makes a signal of its own.
+   The transforms enlarge rounding, which whole numbers of 16 bits have room for: activations have 14, with a
+   scale a tile, and filters as many as let the sums of some inputs fit 32 bits, with a scale an output and
+   point. With a dilation of d, every d-th position makes a signal of its own.
 
    Activations are fp32, (positions, channels), channels a multiple of 16; outside of its length a signal is
    zero. Each tile's numbers are added up in an order of their own, whatever else is computed and by however
@@ -22,7 +22,7 @@
 #include <string.h>
 
 enum { POINTS = 12, ROWS = 12 }; /* at most: points of a tile; tiles multiplied at once */
-enum { WIDEST = 1024 };          /* input channels */
+enum { WIDEST = 1024, SOME = 128 }; /* input channels: at most; added up in whole numbers */
 static const float MOST = 8191.0f; /* 14 bits */
 
 /* ---- what Python hands over; convolutions.py has the same structures ---- */
@@ -110,15 +110,16 @@ INLINE void transform(const Step *step, long phase, long tile, int16_t *cells, l
         }
 }
 
-/* `rows` tiles times one panel, of one point and group, into (or onto) `products`. */
-INLINE void multiply(const int16_t *cells, long inputs, const int16_t *filters, const float *scales, const float *scale,
+/* `rows` tiles, `apart` numbers apart, times one panel, of one point, group and `inputs` inputs, into (or onto)
+   `products`. */
+INLINE void multiply(const int16_t *cells, long apart, long inputs, const int16_t *filters, const float *scales, const float *scale,
                      float *products, bool onto, const int rows) {
     __m512i sums[ROWS][2];
     UNROLLED for (int i = 0; i < rows; i++) sums[i][0] = sums[i][1] = _mm512_setzero_si512();
     for (long k = 0; k < inputs; k += 2) {
         __m512i w0 = _mm512_loadu_si512(filters + k * PANEL), w1 = _mm512_loadu_si512(filters + k * PANEL + PANEL);
         UNROLLED for (int i = 0; i < rows; i++) {
-            __m512i a = _mm512_set1_epi32(*(const int32_t *)(cells + i * inputs + k));
+            __m512i a = _mm512_set1_epi32(*(const int32_t *)(cells + i * apart + k));
             MULTIPLY("vpdpwssd", sums[i][0], a, w0);
             MULTIPLY("vpdpwssd", sums[i][1], a, w1);
         }
@@ -138,8 +139,8 @@ INLINE void multiply(const int16_t *cells, long inputs, const int16_t *filters, 
     }
 }
 
-#define CASE(n) case n: multiply(cells, inputs, filters, scales, scale, products, onto, n); break;
-static void multiply_rows(const int16_t *cells, long inputs, const int16_t *filters, const float *scales, const float *scale,
+#define CASE(n) case n: multiply(cells, apart, inputs, filters, scales, scale, products, onto, n); break;
+static void multiply_rows(const int16_t *cells, long apart, long inputs, const int16_t *filters, const float *scales, const float *scale,
                           float *products, bool onto, long rows) {
     switch (rows) {
         CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
@@ -209,11 +210,15 @@ INLINE void block(const Step *step, long at, const Room *room, const int outputs
         for (long piece = 0; piece < pieces; piece++) {
             long start = rows * piece / pieces, some = rows * (piece + 1) / pieces - start;
             for (int p = 0; p < points; p++)
-                for (int group = 0; group < c->groups; group++)
-                    multiply_rows(room->cells + p * apart + (start + group) * inputs, inputs,
-                                  c->cells + ((panel * points + p) * (long)c->groups + group) * inputs * PANEL,
-                                  room->scales + start + group, c->scale + (p * panels + panel) * PANEL,
-                                  room->products + p * ROWS * PANEL, group > 0, some);
+                for (int group = 0; group < c->groups; group++) {
+                    const int16_t *cells = room->cells + p * apart + (start + group) * inputs;
+                    const int16_t *filters = c->cells + ((panel * points + p) * (long)c->groups + group) * inputs * PANEL;
+                    for (long input = 0; input < inputs; input += SOME)
+                        multiply_rows(cells + input, inputs, inputs - input < SOME ? inputs - input : SOME,
+                                      filters + input * PANEL, room->scales + start + group,
+                                      c->scale + (p * panels + panel) * PANEL, room->products + p * ROWS * PANEL,
+                                      group + input > 0, some);
+                }
             for (long i = 0; i < some; i++)
                 transform_back(step, phase, first + start + i, panel, room->products + i * PANEL, outputs, points);
         }

@@ -22,8 +22,8 @@ _TILES: dict[int, tuple[int, int, tuple[float, ...]]] = {  # taps: (outputs, tap
     7: (4, 7, (0.4175, 0.8039, 1.2439, 2.3955, 0.0)),
     11: (6, 6, (0.1943, 0.5653, 0.9089, 1.3557, 2.6037)),
 }
-_SUM = 2.0**18  # of a point's whole numbers over all inputs: times 14 bits it fits 32
-_WIDEST = 1024  # input channels, as in convolutions.c
+_WIDEST, _SOME = 1024, 128  # input channels, as in convolutions.c: at most; added up in whole numbers
+_SUM = 2.0**18  # of a point's whole numbers over these: times 14 bits it fits 32
 
 
 class _Convolution(ctypes.Structure):
@@ -57,6 +57,11 @@ def fits(weight: Tensor) -> bool:
     return weight.shape[2] in _TILES and width(weight.shape[1]) <= _WIDEST
 
 
+def upsamples(weight: Tensor, stride: int) -> bool:
+    """Whether `Convolution.upsampling` takes this filter, (inputs, outputs, taps)."""
+    return weight.shape[2] == 2 * stride and width(weight.shape[0]) <= _WIDEST
+
+
 class Convolution:
     """A filter (outputs, inputs, taps), whose result is as long as what goes in.
 
@@ -74,7 +79,8 @@ class Convolution:
         padded[:outputs, :inputs, :taps] = weight
         # (outputs, inputs, groups, points), then whole numbers by an output and point
         transformed = padded.unflatten(2, (groups, group)) @ torch.from_numpy(filters.T).float()
-        scale = transformed.abs().sum(1).amax(1) / (_SUM - width(inputs))
+        sums = [part.abs().sum(1).amax(1) for part in transformed.split(_SOME, dim=1)]
+        scale = torch.stack(sums).amax(0) / (_SUM - _SOME)
         scale = scale.maximum(transformed.abs().amax((1, 2)) / 32767.0).clamp(min=1e-20)
         whole = (transformed / scale[:, None, None]).round().to(torch.int16)
         pairs = whole.view(panels, PANEL, width(inputs) // 2, 2, groups, points)
@@ -105,7 +111,7 @@ class Convolution:
         Result j of position i is that of position i × stride + j, at channel j × width(outputs).
         """
         inputs, outputs, taps = weight.shape
-        if taps != 2 * stride:
+        if not upsamples(weight, stride):
             raise ValueError(f"a filter of {taps} taps for a stride of {stride}")
         filters = torch.zeros(stride, width(outputs), inputs, 3)
         for result in range(stride):

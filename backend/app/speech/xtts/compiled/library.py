@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import hashlib
 import logging
@@ -9,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 import weakref
 from functools import cache
 from pathlib import Path
@@ -21,7 +23,12 @@ _FOLDER = Path(__file__).parent
 _SOURCES = ("team.c", "layers.c", "convolutions.c")
 _HEADERS = ("team.h", "vectors.h")
 _PARTS = ("avx512_f", "avx512_bw", "avx512_vl", "avx512_dq", "avx512_bf16", "avx512_vnni")
-_FLAGS = ("-O2", "-shared", "-fPIC", "-pthread", "-mfma", *(f"-m{part.replace('_', '')}" for part in _PARTS))
+# Products and sums are not joined unless the code says so: else results hang on which loop GCC joins them in.
+_FLAGS = (
+    *("-O2", "-ffp-contract=off", "-shared", "-fPIC", "-pthread", "-mfma"),
+    *(f"-m{part.replace('_', '')}" for part in _PARTS),
+)
+_compiling = threading.Lock()
 _log = logging.getLogger(__name__)
 
 
@@ -41,9 +48,14 @@ def supported(device: torch.device) -> bool:
     return capable(device) and library() is not None
 
 
-@cache
 def library() -> Any:
     """The compiled code; None where it cannot be compiled or loaded."""
+    with _compiling:  # threads that ask at once compile it once
+        return _library()
+
+
+@cache
+def _library() -> Any:
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
         _log.warning("tts.xtts.no_compiler")
@@ -72,15 +84,17 @@ def library() -> Any:
 
 def _cache_folder() -> Path:
     """Where only this user writes: what lies there is run."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "moksori"
     try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "moksori"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()
         if status.st_uid == os.geteuid() and not status.st_mode & 0o022 and os.access(folder, os.W_OK):
             return folder
     except (OSError, RuntimeError):  # no home, or one that cannot be written
         pass
-    return Path(tempfile.mkdtemp(prefix="moksori-"))
+    folder = Path(tempfile.mkdtemp(prefix="moksori-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 class Team:
@@ -91,4 +105,5 @@ class Team:
         if not handle:
             raise MemoryError
         self.handle = ctypes.c_void_p(handle)
-        weakref.finalize(self, library().team_free, self.handle)
+        # Not at exit: another thread may still be at work, and the threads end anyway.
+        weakref.finalize(self, library().team_free, self.handle).atexit = False

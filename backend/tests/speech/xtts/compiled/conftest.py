@@ -1,0 +1,31 @@
+"""The compiled code's own tests run where it does; test_library.py runs everywhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from app.speech.xtts.compiled import library
+
+
+def _runs_here() -> bool:
+    """As library.supported, but for the compiling itself: code that cannot be compiled has to fail here."""
+    has = torch.cpu.get_capabilities()
+    processor = all(has.get(part) for part in library._PARTS) and not has.get("amx_bf16")
+    return processor and shutil.which(os.environ.get("CC", "cc")) is not None
+
+
+collect_ignore = [] if _runs_here() else ["test_layers.py", "test_convolutions.py"]
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    """A team that is made now has three threads; how many of them work is then PyTorch's number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from app.speech.xtts.checkpoint import open_checkpoint
+from app.speech.xtts.compiled import layers, library
+from app.speech.xtts.gpt import Cache, Gpt
+from tests.speech.xtts.test_gpt import TEXTS, forced
+
+Reference = dict[str, NDArray[Any]]
+CPU = torch.device("cpu")
+PRECISIONS = ("fp32", "bf16", "int8")
+BOUNDS = {"fp32": 1e-4, "bf16": 2e-2, "int8": 5e-2}
+ROWS = 14  # so that passes of every number of tokens at once are among those of 1 to 14
+
+
+def made(folder: Path, precision: Any) -> Gpt:
+    opened = open_checkpoint(folder)
+    gpt = Gpt(opened.weights, opened.settings, precision, CPU)
+    assert gpt.compiled
+    return gpt
+
+
+def plain(folder: Path, precision: Any) -> Gpt:
+    """In PyTorch."""
+    opened = open_checkpoint(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layers, "supported", lambda settings, device: False)
+        gpt = Gpt(opened.weights, opened.settings, precision, CPU)
+    assert not gpt.compiled
+    return gpt
+
+
+@pytest.fixture(params=PRECISIONS)
+def gpt(request: pytest.FixtureRequest, tiny_folder: Path, three_threads: None) -> Gpt:
+    return made(tiny_folder, request.param)
+
+
+@pytest.fixture(autouse=True)
+def inference() -> Iterator[None]:
+    with torch.inference_mode():
+        yield
+
+
+def error(x: Tensor, expected: Tensor) -> float:
+    return float((x.double() - expected.double()).norm() / expected.double().norm())
+
+
+def through(gpt: Gpt, reference: Reference) -> tuple[list[list[Tensor]], list[Tensor]]:
+    """Prompts of all texts after a prefix, together, then four codes each: every row's outputs, pass by
+    pass, and what the cache then holds of it, (keys and values of all layers, heads, length, head)."""
+    prompts = [gpt.prompt(reference[f"text/{text}/tokens"].tolist()) for text in TEXTS]
+    prefix = gpt.prefix(torch.from_numpy(reference["voice/several/latents"]))
+    cache = Cache(gpt.settings, len(prompts), 192, gpt.dtype, CPU)
+    for row in range(len(prompts)):
+        cache.put(row, prefix)
+    padded = torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True)
+    out = gpt.prefill(padded, cache, 0, 32)
+    rows = [[out[row, : len(prompt)]] for row, prompt in enumerate(prompts)]
+    lengths = torch.tensor([32 + len(prompt) for prompt in prompts])
+    for number in range(1, 5):
+        codes = torch.tensor([5, 600, 77]) + number
+        out = gpt.decode(gpt.embed(codes, torch.full((3,), number)), cache, lengths, 192)
+        lengths += 1
+        for row, outputs in enumerate(rows):
+            outputs.append(out[row])
+    kept = [
+        torch.stack([tensor[row, :, :length] for tensor in (*cache.keys, *cache.values)])
+        for row, length in enumerate(lengths.tolist())
+    ]
+    return rows, kept
+
+
+def joined(outputs: list[Tensor]) -> Tensor:
+    return torch.cat([outputs[0], *[x[None] for x in outputs[1:]]])
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_as_pytorch(precision: str, tiny_folder: Path, reference: Reference) -> None:
+    rows, kept = through(made(tiny_folder, precision), reference)
+    plain_rows, plain_kept = through(plain(tiny_folder, precision), reference)
+    exact_rows, _ = through(plain(tiny_folder, "fp32"), reference)
+    for one, other, exact in zip(rows, plain_rows, exact_rows, strict=True):
+        for x, expected in zip(one, other, strict=True):
+            assert error(x, expected) < BOUNDS[precision]
+        if precision != "fp32":  # sums and the residual stream are kept wider here, int8's activations too
+            assert error(joined(one), joined(exact)) < error(joined(other), joined(exact))
+    for held, expected in zip(kept, plain_kept, strict=True):
+        assert held.dtype == expected.dtype
+        for block, expected_block in zip(held, expected, strict=True):
+            assert error(block, expected_block) < BOUNDS[precision]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_pytorch_as_coqui_tts(text: str, tiny_folder: Path, reference: Reference) -> None:
+    """As test_gpt.py, which takes whichever runs here."""
+    states, logits, choices = forced(plain(tiny_folder, "fp32"), reference, text)
+    expected = reference[f"text/{text}/logits"]
+    np.testing.assert_allclose(logits[: len(expected)], expected[: len(logits)], atol=1e-3)
+    np.testing.assert_allclose(states, reference[f"text/{text}/states"], atol=1e-3)
+    assert choices == reference[f"text/{text}/codes"].tolist()
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_smaller_precisions_of_pytorch(precision: str, tiny_folder: Path, reference: Reference) -> None:
+    states, _, _ = forced(plain(tiny_folder, precision), reference, "usual")
+    assert error(states, torch.from_numpy(reference["text/usual/states"])) < BOUNDS[precision]
+
+
+def filled(gpt: Gpt, capacity: int, rows: list[int]) -> tuple[Cache, Tensor]:
+    """A cache with these rows' made-up numbers, and their lengths; whatever comes after is not a number."""
+    cache = Cache(gpt.settings, len(rows), capacity, gpt.dtype, CPU)
+    lengths = torch.tensor([3 + 7 * row % 45 for row in rows])
+    for number, tensor in enumerate((*cache.keys, *cache.values)):
+        tensor.fill_(float("nan"))
+        for place, (row, length) in enumerate(zip(rows, lengths.tolist(), strict=True)):
+            seed = torch.Generator().manual_seed(100 * number + row)
+            tensor[place, :, :length] = torch.randn(tensor[place, :, :length].shape, generator=seed)
+    return cache, lengths
+
+
+def decoded(gpt: Gpt, rows: list[int], capacity: int) -> list[tuple[Tensor, Tensor]]:
+    """Each row's output, and what it wrote into the cache."""
+    cache, lengths = filled(gpt, capacity, rows)
+    x = torch.stack(
+        [torch.randn(gpt.settings.channels, generator=torch.Generator().manual_seed(row)) for row in rows]
+    )
+    given = x.clone()
+    out = gpt.decode(x, cache, lengths, capacity)
+    assert torch.equal(x, given)
+    written = [
+        torch.stack([tensor[place, :, length] for tensor in (*cache.keys, *cache.values)])
+        for place, length in enumerate(lengths.tolist())
+    ]
+    return list(zip(out, written, strict=True))
+
+
+def same(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> bool:
+    """Bit by bit; NaN is like nothing, itself included."""
+    return all(torch.equal(x, y) for x, y in zip(one, other, strict=True))
+
+
+def test_a_row_hangs_on_no_other_and_on_no_number_of_threads(gpt: Gpt) -> None:
+    torch.set_num_threads(1)
+    alone = [decoded(gpt, [row], 64)[0] for row in range(ROWS)]
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        for count in range(1, ROWS + 1):
+            rows = [(3 * count + row) % ROWS for row in range(count)]
+            for row, result in zip(rows, decoded(gpt, rows, 96), strict=True):
+                assert same(result, alone[row]), (threads, count, row)
+
+
+def test_decoding_writes_nothing_but_the_new_position(gpt: Gpt) -> None:
+    rows = list(range(5))
+    cache, lengths = filled(gpt, 64, rows)
+    before = [tensor.clone() for tensor in (*cache.keys, *cache.values)]
+    gpt.decode(torch.ones(4, gpt.settings.channels), cache, lengths[:4], 64)
+    for old, new in zip(before, (*cache.keys, *cache.values), strict=True):
+        for row, length in enumerate(lengths[:4].tolist()):
+            assert not new[row, :, length].isnan().any()
+            new[row, :, length] = float("nan")
+        assert torch.equal(new.nan_to_num(9e9), old.nan_to_num(9e9))
+
+
+def prefilled(
+    gpt: Gpt, prompts: list[Tensor], prefix: list[tuple[Tensor, Tensor]], first: int
+) -> list[tuple[Tensor, Tensor]]:
+    """As `decoded`, of prompts after a prefix, in cache rows `first` …"""
+    cache = Cache(gpt.settings, first + len(prompts), 160, gpt.dtype, CPU)
+    for row in range(len(prompts)):
+        cache.put(first + row, prefix)
+    out = gpt.prefill(torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True), cache, first, 32)
+    assert not any(tensor[:first].any() for tensor in (*cache.keys, *cache.values))
+    return [
+        (
+            out[row, : len(prompt)],
+            torch.stack([t[first + row, :, : 32 + len(prompt)] for t in (*cache.keys, *cache.values)]),
+        )
+        for row, prompt in enumerate(prompts)
+    ]
+
+
+def test_a_prompt_hangs_on_no_other_and_on_no_number_of_threads(gpt: Gpt, reference: Reference) -> None:
+    prompts = [gpt.prompt(reference[f"text/{text}/tokens"].tolist()) for text in TEXTS]
+    prefixes = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        prefixes.append(gpt.prefix(torch.from_numpy(reference["voice/one/latents"])))
+        for one, other in zip(prefixes[0], prefixes[-1], strict=True):
+            assert same(one, other)
+    torch.set_num_threads(1)
+    alone = [prefilled(gpt, [prompt], prefixes[0], 0)[0] for prompt in prompts]
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        for first in (0, 2):
+            together = prefilled(gpt, prompts, prefixes[0], first)
+            assert all(map(same, together, alone))
+
+
+def test_a_position_is_the_same_decoded_or_in_a_prompt(gpt: Gpt, reference: Reference) -> None:
+    """What makes the cache right: bit by bit, because a token is computed in one way only."""
+    prompt = gpt.prompt(reference["text/short/tokens"].tolist())
+    whole, parts = (Cache(gpt.settings, 1, 64, gpt.dtype, CPU) for _ in range(2))
+    expected = gpt.prefill(prompt[None], whole, 0, 0)[0]
+    outputs = [gpt.prefill(prompt[None, :2], parts, 0, 0)[0]]
+    outputs += [
+        gpt.decode(x[None], parts, torch.tensor([number]), 64) for number, x in enumerate(prompt[2:], 2)
+    ]
+    assert torch.equal(torch.cat(outputs), expected)
+    for one, other in zip((*whole.keys, *whole.values), (*parts.keys, *parts.values), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_numbers_that_are_large_and_none_at_all(gpt: Gpt) -> None:
+    x = torch.zeros(4, gpt.settings.channels)
+    x[1] = 1e-20
+    x[2] = 1e4
+    x[3, 0] = 1e6
+    cache = Cache(gpt.settings, 4, 32, gpt.dtype, CPU)
+    assert gpt.decode(x, cache, torch.zeros(4, dtype=torch.int64), 32).isfinite().all()
+
+
+def test_memory_that_was_short(gpt: Gpt, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = decoded(gpt, [0, 1], 64)
+    with monkeypatch.context() as patch:
+        patch.setattr(library, "library", lambda: SimpleNamespace(run_layers=lambda *given: False))
+        with pytest.raises(MemoryError):
+            decoded(gpt, [0, 1], 64)
+    assert all(map(same, decoded(gpt, [0, 1], 64), expected))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_packed(precision: Any) -> None:
+    """The layout that layers.c says, number by number."""
+    weight, bias = torch.randn(64, 8), torch.randn(64)
+    cells, kept_bias, scale, sums = layers.packed(weight, bias, precision)
+    group = {"fp32": 1, "bf16": 2, "int8": 4}[precision]
+    assert cells.shape == (2, 8 // group, 32, group)
+    flat = cells.permute(0, 2, 1, 3).reshape(64, 8).float()
+    assert torch.equal(kept_bias, bias)
+    if precision != "int8":
+        assert scale is sums is None
+        assert torch.equal(flat, weight.to(cells.dtype).float())
+        return
+    assert scale is not None
+    assert sums is not None
+    assert torch.equal(flat.sum(1).int(), sums)
+    assert ((flat * scale[:, None] - weight).abs() <= 0.51 * scale[:, None]).all()

@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import pwd
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+import torch
+
+from app.speech.xtts.checkpoint import open_checkpoint
+from app.speech.xtts.compiled import layers, library
+from app.speech.xtts.gpt import Cache, Gpt
+from app.speech.xtts.model import Model
+from app.speech.xtts.vocoder import HOP, Vocoder
+
+CPU = torch.device("cpu")
+COMPILING = 'echo "$@" >> {calls}\nwhile [ "$1" != -o ]; do shift; done\n'
+
+
+@pytest.fixture(autouse=True)
+def untouched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A processor that has all there is, empty folders, and nothing loaded yet."""
+    has = dict.fromkeys(library._PARTS, True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has, raising=False)
+    monkeypatch.setattr(library, "_library", cache(library._library.__wrapped__))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+
+
+@pytest.fixture
+def compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Path]:
+    """Makes a script the compiler; returns the file with its calls, a line each."""
+
+    def make(end: str) -> Path:
+        script, calls = tmp_path / "compiler", tmp_path / "calls"
+        script.write_text(f"#!/bin/sh\n{COMPILING.format(calls=calls)}{end}\n")
+        script.chmod(0o755)
+        monkeypatch.setenv("CC", str(script))
+        return calls
+
+    return make
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """What is loaded: nothing is, in truth, so that the processor need not be one that could."""
+    paths: list[Path] = []
+
+    def load(path: str) -> Any:
+        paths.append(Path(path))
+        return MagicMock()
+
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    return paths
+
+
+def again() -> Any:
+    """As another process would ask for it."""
+    library._library.cache_clear()
+    return library.library()
+
+
+def works_without(tiny_folder: Path) -> None:
+    opened = open_checkpoint(tiny_folder)
+    gpt = Gpt(opened.weights, opened.settings, "bf16", CPU)
+    vocoder = Vocoder(opened.weights.under("hifigan_decoder.waveform_decoder"), opened.settings, "bf16", CPU)
+    assert not gpt.compiled
+    assert not vocoder.compiled
+    channels = opened.settings.channels
+    row = Cache(opened.settings, 1, 32, gpt.dtype, CPU)
+    assert gpt.prefill(torch.ones(1, 3, channels), row, 0, 0).isfinite().all()
+    assert vocoder(torch.ones(1, 2, channels), torch.ones(1, 512)).shape == (1, 2 * HOP)
+
+
+def test_no_compiler(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tiny_folder: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CC", "no-such-compiler")
+    assert library.library() is None
+    assert not library.supported(CPU)
+    assert [(record.levelno, record.message) for record in caplog.records] == [
+        (logging.WARNING, "tts.xtts.no_compiler")
+    ]
+    assert not (tmp_path / "cache").exists()
+    works_without(tiny_folder)
+
+
+@pytest.mark.parametrize(
+    ("end", "error"),
+    [
+        ("exit 1", "CalledProcessError"),
+        ("exit 0", "FileNotFoundError"),  # and wrote nothing
+        ("echo nonsense > $2", "OSError"),  # which cannot be loaded
+    ],
+)
+def test_a_compiler_that_fails(
+    end: str,
+    error: str,
+    compiler: Callable[[str], Path],
+    caplog: pytest.LogCaptureFixture,
+    tiny_folder: Path,
+) -> None:
+    calls = compiler(end)
+    assert library.library() is None
+    assert not library.supported(CPU)
+    assert [(record.message, record.__dict__["error"]) for record in caplog.records] == [
+        ("tts.xtts.not_compiled", error)
+    ]
+    works_without(tiny_folder)
+    assert len(calls.read_text().splitlines()) == 1  # whoever asks
+
+
+def test_compiled_once(compiler: Callable[[str], Path], loaded: list[Path], tmp_path: Path) -> None:
+    calls = compiler('touch "$2"')
+    assert library.library() is library.library()
+    assert again() is not None
+    assert len(calls.read_text().splitlines()) == 1
+    assert loaded == [loaded[0]] * 2
+    folder = tmp_path / "cache/moksori"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert list(folder.iterdir()) == loaded[:1]
+
+
+def test_other_code_is_compiled_anew(
+    compiler: Callable[[str], Path], loaded: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls, sources = compiler('touch "$2"'), tmp_path / "sources"
+    sources.mkdir()
+    for name in (*library._SOURCES, *library._HEADERS):
+        (sources / name).write_text("")
+    monkeypatch.setattr(library, "_FOLDER", sources)
+    again()
+    for name in (*library._SOURCES, *library._HEADERS):
+        (sources / name).write_text(name)
+        again()
+    monkeypatch.setattr(library, "_FLAGS", ("-O3", *library._FLAGS))
+    again()
+    changes = 2 + len(library._SOURCES) + len(library._HEADERS)
+    assert len(calls.read_text().splitlines()) == len(set(loaded)) == changes
+
+
+def test_another_process_was_first(
+    compiler: Callable[[str], Path], loaded: list[Path], tmp_path: Path
+) -> None:
+    """Its file is there when this one's is done."""
+    compiler('touch "$2" "${2%.*}"')
+    assert library.library() is not None
+    assert list((tmp_path / "cache/moksori").iterdir()) == loaded
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
+def test_a_folder_that_others_may_write_to_is_not_used(
+    mode: int, compiler: Callable[[str], Path], loaded: list[Path], tmp_path: Path
+) -> None:
+    compiler('touch "$2"')
+    library.library()
+    folder = loaded[0].parent
+    folder.chmod(mode)
+    assert again() is not None
+    assert loaded[0].parent == folder
+    assert loaded[1].parent.parent == tmp_path / "temporary"
+    assert loaded[1].parent.stat().st_mode & 0o777 == 0o700
+    assert list(folder.iterdir()) == loaded[:1]
+
+
+def test_a_folder_of_somebody_else_is_not_used(
+    compiler: Callable[[str], Path], loaded: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compiler('touch "$2"')
+    library.library()
+    me = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+    assert again() is not None
+    assert loaded[1].parent.parent == tmp_path / "temporary"
+
+
+def test_no_folder_can_be_made(compiler: Callable[[str], Path], loaded: list[Path], tmp_path: Path) -> None:
+    compiler('touch "$2"')
+    (tmp_path / "cache").write_text("a file")
+    assert library.library() is not None
+    assert loaded[0].parent.parent == tmp_path / "temporary"
+
+
+def test_nobody_has_a_home(
+    compiler: Callable[[str], Path], loaded: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As in a container whose user has no entry of his own."""
+    compiler('touch "$2"')
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", MagicMock(side_effect=KeyError))
+    assert library.library() is not None
+    assert loaded[0].parent.parent == tmp_path / "temporary"
+
+
+def test_threads_that_ask_at_once_compile_once(compiler: Callable[[str], Path], loaded: list[Path]) -> None:
+    calls = compiler('touch "$2"')
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: library.library(), range(8)))
+    assert found[0] is not None
+    assert found == found[:1] * 8
+    assert len(calls.read_text().splitlines()) == len(loaded) == 1
+
+
+def test_supported(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = MagicMock()
+    monkeypatch.setattr(library, "library", asked)
+    has = dict.fromkeys(library._PARTS, True)
+    for lacking in ({part: False} for part in library._PARTS):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda lacking=lacking: has | lacking)
+        assert not library.supported(CPU)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has | {"amx_bf16": True})
+    assert not library.supported(CPU)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    assert not library.supported(torch.device("cuda"))
+    asked.assert_not_called()  # nothing is compiled for a processor that cannot run it
+    assert library.supported(CPU)
+    monkeypatch.setattr(library, "library", lambda: None)
+    assert not library.supported(CPU)
+    monkeypatch.setattr(library, "library", asked)
+    monkeypatch.delattr(torch.cpu, "get_capabilities")  # of an older PyTorch
+    assert not library.supported(CPU)
+
+
+@pytest.mark.parametrize(
+    ("channels", "heads", "expected"),
+    [(64, 4, True), (1024, 16, True), (64, 2, False), (48, 3, False), (1024, 8, False)],
+)
+def test_sizes_that_layers_has(
+    channels: int, heads: int, expected: bool, tiny: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "library", MagicMock())
+    sizes = SimpleNamespace(channels=channels, heads=heads)
+    assert layers.supported(sizes, CPU) == expected  # type: ignore[arg-type]
+
+
+def test_a_team_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "library", lambda: SimpleNamespace(team_new=lambda helpers: None))
+    with pytest.raises(MemoryError):
+        library.Team()
+
+
+def test_a_team_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = MagicMock()
+    fake.team_new.return_value = 4096
+    monkeypatch.setattr(library, "library", lambda: fake)
+    team = library.Team()
+    fake.team_new.assert_called_once_with(torch.get_num_threads() - 1)
+    handle = team.handle
+    del team
+    fake.team_free.assert_called_once_with(handle)
