@@ -14,6 +14,7 @@ from app.speech.xtts.linear import Precision
 
 # Beside weights and slots: Python, PyTorch, the vocoder at work, and the service in the same container.
 _REST = 1.9e9
+_M_MMAP_THRESHOLD, _LARGE = -3, 2**20  # malloc.h; bytes
 _MOST_SLOTS = {"cpu": 32, "cuda": 64}  # more gain little
 
 
@@ -38,11 +39,12 @@ def slots_within(memory: int, weights: int, slot: int, device: str) -> int:
     return max(1, min(_MOST_SLOTS[device], int((memory - weights - _REST) / slot)))
 
 
-def trim() -> None:
-    """Give back what loading has left behind: with glibc up to half a gigabyte, by chance."""
-    trimmed = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
-    if trimmed is not None:
-        trimmed(0)
+def give_back_at_once() -> None:
+    """Let glibc return a tensor's memory when it is freed. By itself it keeps ever larger ones to itself, and
+    loading leaves up to half a gigabyte of holes behind, by chance."""
+    library = ctypes.CDLL(None) if os.name == "posix" else None
+    if (mallopt := getattr(library, "mallopt", None)) is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
 
 def ran_out(error: BaseException) -> bool:

@@ -39,6 +39,7 @@ class Model:
         precision: Literal["auto"] | Precision = "auto",
         threads: int | None = None,
     ) -> None:
+        memory.give_back_at_once()
         torch.set_num_threads(threads or min(torch.get_num_threads(), limits.cores()))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.precision: Precision = best_precision(self.device) if precision == "auto" else precision
@@ -59,7 +60,6 @@ class Model:
             self.description += ", compiled for this processor"
         elif library.capable(self.device) and library.library() is None:
             self.description += "; with a C compiler (Debian: gcc, libc6-dev) it would be faster"
-        memory.trim()
 
     def batch(self, slots: int | None = None, sampling: Sampling | None = None) -> Batch:
         """A batch of its own buffers over these weights; without `sampling`, as config.json has it."""
