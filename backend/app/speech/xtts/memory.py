@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -14,7 +16,8 @@ from app.speech.xtts.linear import Precision
 
 # Beside weights and slots: Python, PyTorch, the vocoder at work, and the service in the same container.
 _REST = 1.9e9
-_M_MMAP_THRESHOLD, _LARGE = -3, 2**20  # malloc.h; bytes
+_M_MMAP_THRESHOLD = -3  # malloc.h
+_LOADING, _AT_WORK = 2**20, 2**25  # bytes from which a piece is returned when it is freed; the most there is
 _MOST_SLOTS = {"cpu": 32, "cuda": 64}  # more gain little
 
 
@@ -39,12 +42,17 @@ def slots_within(memory: int, weights: int, slot: int, device: str) -> int:
     return max(1, min(_MOST_SLOTS[device], int((memory - weights - _REST) / slot)))
 
 
-def give_back_at_once() -> None:
-    """Let glibc return a tensor's memory when it is freed. By itself it keeps ever larger ones to itself, and
-    loading leaves up to half a gigabyte of holes behind, by chance."""
+@contextmanager
+def loading() -> Iterator[None]:
+    """Meanwhile, glibc returns what is freed at once. By itself it keeps ever larger pieces, and loading left
+    up to half a gigabyte of holes behind, by chance; at work that is right, because new memory is slow."""
     library = ctypes.CDLL(None) if os.name == "posix" else None
-    if (mallopt := getattr(library, "mallopt", None)) is not None:
-        mallopt(_M_MMAP_THRESHOLD, _LARGE)
+    mallopt = getattr(library, "mallopt", lambda option, value: 0)
+    mallopt(_M_MMAP_THRESHOLD, _LOADING)
+    try:
+        yield
+    finally:
+        mallopt(_M_MMAP_THRESHOLD, _AT_WORK)
 
 
 def ran_out(error: BaseException) -> bool:

@@ -39,7 +39,6 @@ class Model:
         precision: Literal["auto"] | Precision = "auto",
         threads: int | None = None,
     ) -> None:
-        memory.give_back_at_once()
         torch.set_num_threads(threads or min(torch.get_num_threads(), limits.cores()))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.precision: Precision = best_precision(self.device) if precision == "auto" else precision
@@ -48,7 +47,7 @@ class Model:
         self.fingerprint = fingerprint(checkpoint)
         self.tokenizer = Tokenizer(checkpoint.vocabulary)
         weights = checkpoint.weights
-        with torch.inference_mode():
+        with memory.loading(), torch.inference_mode():
             self.gpt = Gpt(weights, self.settings, self.precision, self.device)
             self.vocoder = Vocoder(
                 weights.under("hifigan_decoder.waveform_decoder"), self.settings, self.precision, self.device
