@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pyloudnorm
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.ndimage import minimum_filter1d
 from scipy.signal import resample_poly
@@ -20,7 +23,8 @@ _BLOCK_SECONDS = 0.4  # BS.1770's gating block
 MAX_LIMITING_DB = 6.0  # more than this would be heard; such audio comes out quieter instead
 _OVERSAMPLING = 8  # BS.1770 asks for four times at 48 kHz; speech mostly comes at half that rate
 LOOK_SECONDS = 0.005
-_PIECE, _MARGIN = 1 << 18, 64  # samples; the oversampling filter reaches 10 to either side
+_STRETCH, _STRETCHES = 16, 48  # samples in one row of a product, and rows: too few for BLAS to share out
+_PIECE = 16 * _STRETCH * _STRETCHES  # samples looked at together, for memory's sake
 
 
 def loudness_lufs(audio: Audio, rate: int) -> float:
@@ -70,15 +74,39 @@ def set_loudness(
 
 
 def oversampled_peaks(audio: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The largest magnitude at and just around each sample, (samples,); in pieces, for memory's sake."""
-    peaks = np.empty(len(audio))
-    for start in range(0, len(audio), _PIECE):
-        first, stop = max(0, start - _MARGIN), min(len(audio), start + _PIECE)
-        piece = audio[first : stop + _MARGIN].astype(np.float64)
-        fine = np.abs(resample_poly(piece, _OVERSAMPLING, 1)).reshape(len(piece), _OVERSAMPLING).max(axis=1)
-        around = np.maximum(fine, np.append(0.0, fine[:-1]))
-        peaks[start:stop] = np.maximum(around, np.abs(piece))[start - first : stop - first]
+    """The largest magnitude at and just around each sample, (samples,), to a millionth of the loudest one."""
+    filters = _oversampling()
+    reach, together = (len(filters) - _STRETCH) // 2, _STRETCH * _STRETCHES
+    whole = -(-len(audio) // together) * together
+    padded = np.zeros(whole + 2 * reach, np.float32)
+    padded[reach : reach + len(audio)] = audio
+    # Each sample's magnitude, or what lies between it and the next.
+    after = np.empty(whole, np.float32)
+    for start in range(0, whole, _PIECE):
+        stop = min(whole, start + _PIECE)
+        seen = sliding_window_view(padded[start : stop + 2 * reach], len(filters))[::_STRETCH]
+        fine = seen.reshape(-1, _STRETCHES, len(filters)) @ filters
+        np.abs(fine, out=fine)
+        after[start:stop] = fine.reshape(-1, _OVERSAMPLING, _STRETCH).max(axis=1).ravel()
+    peaks = np.abs(audio).astype(np.float64)
+    np.maximum(peaks, after[: len(audio)], out=peaks)
+    np.maximum(peaks[1:], after[: len(audio) - 1], out=peaks[1:])
     return peaks
+
+
+@cache
+def _oversampling() -> NDArray[np.float32]:
+    """What makes the values between the samples of a stretch out of it and of its neighbours.
+
+    (neighbours + stretch + neighbours, _OVERSAMPLING × stretch): `resample_poly`'s filter as a matrix, all
+    values of one phase together. A product with it takes a tenth of the filter's time.
+    """
+    size = 4 * _STRETCH
+    responses = resample_poly(np.eye(size), _OVERSAMPLING, 1, axis=1).reshape(size, size, _OVERSAMPLING)
+    middle = responses[:, size // 2 - _STRETCH // 2 :][:, :_STRETCH]  # (heard, made of it, phase)
+    heard = np.flatnonzero(np.abs(middle).max(axis=(1, 2)))
+    kept = middle[heard[0] : heard[-1] + 1].transpose(0, 2, 1)
+    return kept.reshape(len(kept), -1).astype(np.float32)
 
 
 def limiter_gain(peaks: NDArray[np.float64], rate: int, ceiling: float) -> NDArray[np.float64]:
