@@ -88,7 +88,7 @@ def oversampled_peaks(audio: NDArray[np.floating]) -> NDArray[np.float64]:
         fine = seen.reshape(-1, _STRETCHES, len(filters)) @ filters
         np.abs(fine, out=fine)
         after[start:stop] = fine.reshape(-1, _OVERSAMPLING, _STRETCH).max(axis=1).ravel()
-    peaks = np.abs(audio).astype(np.float64)
+    peaks: NDArray[np.float64] = np.abs(audio).astype(np.float64)
     np.maximum(peaks, after[: len(audio)], out=peaks)
     np.maximum(peaks[1:], after[: len(audio) - 1], out=peaks[1:])
     return peaks
@@ -106,7 +106,8 @@ def _oversampling() -> NDArray[np.float32]:
     middle = responses[:, size // 2 - _STRETCH // 2 :][:, :_STRETCH]  # (heard, made of it, phase)
     heard = np.flatnonzero(np.abs(middle).max(axis=(1, 2)))
     kept = middle[heard[0] : heard[-1] + 1].transpose(0, 2, 1)
-    return kept.reshape(len(kept), -1).astype(np.float32)
+    matrix: NDArray[np.float32] = kept.reshape(len(kept), -1).astype(np.float32)
+    return matrix
 
 
 def limiter_gain(peaks: NDArray[np.float64], rate: int, ceiling: float) -> NDArray[np.float64]:

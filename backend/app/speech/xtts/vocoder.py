@@ -17,7 +17,7 @@ from torch import Tensor
 
 from app.speech.xtts.checkpoint import Settings, Weights
 from app.speech.xtts.compiled import convolutions, library
-from app.speech.xtts.compiled.convolutions import Convolution, Step, width
+from app.speech.xtts.compiled.convolutions import Convolution, Link, Place, width
 from app.speech.xtts.linear import Precision, compute_dtype
 
 RATE = 24000
@@ -27,9 +27,6 @@ CONTEXT = 14
 _SLOPE, _LAST_SLOPE = 0.1, 0.01  # of the leaky ReLUs
 _STRIDES = (8, 8, 2, 2)
 _DILATIONS = (1, 3, 5)
-# Frames of a segment, and those beside it that the later stages see: 60 of the second stage's 64 positions
-# a frame, half and a quarter as much of the others', and a few of the upsampling filters'.
-_SEGMENT, _BESIDE = 64, 2
 
 
 class Frames:
@@ -164,8 +161,7 @@ class _Plain:
 class _Compiled:
     """In convolutions.c. Activations are (positions, channels).
 
-    A stage's blocks are added up unscaled, and the next filter is divided instead. All stages but the first
-    go through the frames in segments, so that what they work on stays near the processor.
+    A stage's blocks are added up unscaled, and the next filter is divided instead.
     """
 
     def __init__(self, weights: Weights) -> None:
@@ -191,7 +187,7 @@ class _Compiled:
         self._team = library.Team()
         self._lock = threading.Lock()
         # Kept, because new memory is slow to write to, page by page.
-        self._rooms = {part: [torch.empty(0)] * 4 for part in ("whole", "segment")}
+        self._signals, self._places = [torch.empty(0)] * (1 + len(_STRIDES)), torch.empty(0)
 
     @staticmethod
     def fits(weights: Weights) -> bool:
@@ -212,75 +208,47 @@ class _Compiled:
 
     def _speak(self, frames: Tensor, speaker: Tensor) -> Tensor:
         """Frames (length, channels), speaker (512,) → audio (length × 256,)."""
-        length, stride = len(frames), _STRIDES[0]
         biases = self._biases | {
             name: self._biases[name] + self._padded(torch.addmv(bias, weight, speaker)).repeat(times)
             for name, (weight, bias, times) in self._speaker.items()
         }
-        rooms = self._room("whole", length * max(self._numbers("conv_pre", 1), self._numbers("ups.0", 1)))
-        steps: list[Step] = []
-        x = self._convolve("conv_pre", self._padded(frames).contiguous(), rooms[0], biases, steps)
-        x = self._stage(0, x, rooms, biases, steps)
-        convolutions.run(steps, self._team)
-        audio = torch.empty(length * HOP)
-        for start in range(0, length, _SEGMENT):
-            stop = min(length, start + _SEGMENT)
-            low, high = max(0, start - _BESIDE), min(length, stop + _BESIDE)
-            positions, largest = stride, 0
-            for stage, more in enumerate(_STRIDES[1:], 1):
-                largest = max(largest, self._numbers(f"ups.{stage}", positions))
-                positions *= more
-            largest = max(largest, self._numbers("conv_post", positions))
-            rooms, steps = self._room("segment", (high - low) * largest), []
-            y = x[low * stride : high * stride]
-            for stage in range(1, len(_STRIDES)):
-                y = self._stage(stage, y, rooms, biases, steps)
-            y = self._convolve("conv_post", y, rooms[1], biases, steps)
-            convolutions.run(steps, self._team)
-            torch.tanh(y[(start - low) * HOP : (stop - low) * HOP, 0], out=audio[start * HOP : stop * HOP])
-        return audio
+        before = Link(self._convolutions["conv_pre"], biases["conv_pre"], Place.INPUT, Place.OUTPUT)
+        x = self._run(0, [before], self._padded(frames).contiguous())
+        for stage in range(len(_STRIDES)):
+            x = self._run(stage + 1, self._stage(stage, biases), x)
+        return torch.tanh(x[:, 0])
 
-    def _stage(
-        self, stage: int, x: Tensor, rooms: list[Tensor], biases: dict[str, Tensor], steps: list[Step]
-    ) -> Tensor:
-        """Steps from x (positions, channels), which may lie in the first room, to the sum of the blocks there."""
-        total, up, inner, state = rooms
-        x = self._convolve(f"ups.{stage}", x, up, biases, steps)
-        x = x.view(len(x) * _STRIDES[stage], -1)
-        for block in self._blocks(stage):
-            before, onto = x, None if block == self._blocks(stage)[0] else total
-            for number in range(len(_DILATIONS)):
-                name, last = f"resblocks.{block}.convs{{}}.{number}", number == len(_DILATIONS) - 1
-                y = self._convolve(name.format(1), before, inner, biases, steps)
-                before = self._convolve(
-                    name.format(2), y, total if last else state, biases, steps, before, onto if last else None
-                )
-        return before
-
-    def _convolve(
-        self,
-        name: str,
-        x: Tensor,
-        room: Tensor,
-        biases: dict[str, Tensor],
-        steps: list[Step],
-        residual: Tensor | None = None,
-        onto: Tensor | None = None,
-    ) -> Tensor:
-        convolution = self._convolutions[name]
-        y = room[: len(x) * convolution.outputs].view(len(x), convolution.outputs)
-        steps.append(convolution.step(x, biases[name], y, residual, onto))
+    def _run(self, number: int, links: list[Link], x: Tensor) -> Tensor:
+        """x through a chain, into memory of this number."""
+        positions, channels = len(x) * links[0].expand, links[-1].convolution.outputs // links[-1].expand
+        if self._signals[number].numel() < positions * channels:
+            self._signals[number] = torch.empty(positions * channels)
+        y = self._signals[number][: positions * channels].view(positions, channels)
+        self._places = convolutions.run(links, x, y, self._team, self._places)
         return y
 
-    def _numbers(self, name: str, positions: int) -> int:
-        """How many numbers a convolution writes for so many positions."""
-        return positions * self._convolutions[name].outputs
+    def _stage(self, stage: int, biases: dict[str, Tensor]) -> list[Link]:
+        """From a stage's input to the sum of its blocks; of the last one, to audio."""
+        up, inner, state, total = Place.FIRST, Place.SECOND, Place.THIRD, Place.FOURTH
 
-    def _room(self, part: str, numbers: int) -> list[Tensor]:
-        """Four of them."""
-        if self._rooms[part][0].numel() < numbers:
-            self._rooms[part] = [torch.empty(numbers) for _ in self._rooms[part]]
-        return self._rooms[part]
+        def link(name: str, x: Place, y: Place, *others: Place) -> Link:
+            return Link(self._convolutions[name], biases[name], x, y, *others)
+
+        links = [link(f"ups.{stage}", Place.INPUT, up)._replace(expand=_STRIDES[stage])]
+        for block in self._blocks(stage):
+            before, so_far = up, Place.NOTHING if block == self._blocks(stage)[0] else total
+            for number in range(len(_DILATIONS)):
+                name, last = f"resblocks.{block}.convs{{}}.{number}", number == len(_DILATIONS) - 1
+                links.append(link(name.format(1), before, inner))
+                links.append(
+                    link(name.format(2), inner, total, before, so_far)
+                    if last
+                    else link(name.format(2), inner, state, before)
+                )
+                before = state
+        if stage == len(_STRIDES) - 1:
+            return [*links, link("conv_post", total, Place.OUTPUT)]
+        return [*links[:-1], links[-1]._replace(y=Place.OUTPUT)]
 
     def _blocks(self, stage: int) -> range:
         return range(stage * self._kernels, (stage + 1) * self._kernels)

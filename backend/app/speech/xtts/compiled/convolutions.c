@@ -38,15 +38,36 @@ typedef struct {
     const float *from;        /* (tile, points) */
 } Convolution;
 
-/* y = convolution of x, + bias, + residual, + sum; the last two may be NULL, and y itself. */
+/* What a link reads and writes: the chain's input, its output, which the last link alone writes, or a place of
+   the thread's own. */
+enum { NOTHING = -1, INPUT, OUTPUT, OWN, PLACES = 6 };
+
+/* y = convolution of x, + bias, + residual, + sum, one of which y may be. */
 typedef struct {
     const Convolution *convolution;
-    int64_t length;
-    const float *x, *bias, *residual, *sum;
-    float *y;
-} Step;
+    const float *bias;
+    int32_t x, residual, sum, y; /* places */
+    int32_t expand;              /* positions that one of x becomes */
+} Link;
 
-/* ---- a list of steps under way ---- */
+/* Links one after the other over x (length, ...), of which only the first may expand, into y. They go through
+   it in `units`, a thread each, small enough that what is between the links stays in a core's own memory. A
+   unit computes what its part of y hangs on, whole tiles of it: so it all comes out as if it were one unit. */
+typedef struct {
+    const Link *links;
+    int32_t count, units;
+    int64_t length;
+    const float *x;
+    float *y;
+    float *places; /* [threads][PLACES - OWN][place] */
+    int64_t place;
+} Chain;
+
+/* ---- a chain under way ---- */
+
+typedef struct {
+    long from, to;
+} Range;
 
 typedef struct {
     int16_t *cells;  /* [points][tiles][inputs]: transformed */
@@ -56,9 +77,18 @@ typedef struct {
 } Room;
 
 typedef struct {
-    const Step *steps;
+    const Chain *chain;
     Room *rooms; /* a thread's own */
 } Run;
+
+/* A link at work on one unit: pointers to where its positions begin, */
+typedef struct {
+    const Convolution *convolution;
+    const float *x, *bias, *residual, *sum; /* the last two may be NULL */
+    float *y;
+    long length;
+    Range heard, kept; /* of x, those there are; of y, those that are written */
+} Step;
 
 static const float silence[WIDEST];
 
@@ -72,7 +102,7 @@ INLINE void transform(const Step *step, long phase, long tile, int16_t *cells, l
     const float *from[POINTS], *to = c->to;
     for (int j = 0; j < points; j++) {
         long at = phase + c->dilation * (outputs * tile + j) - c->before;
-        from[j] = at >= 0 && at < step->length ? step->x + at * inputs : silence;
+        from[j] = at >= step->heard.from && at < step->heard.to ? step->x + at * inputs : silence;
     }
     __m512 slope = _mm512_set1_ps(c->slope), most = _mm512_set1_ps(1e-30f);
     for (long i = 0; i < inputs; i += LANES) {
@@ -170,7 +200,8 @@ INLINE void transform_back(const Step *step, long phase, long tile, int panel, c
         y[outputs - 1] = _mm512_add_ps(y[outputs - 1], _mm512_loadu_ps(products + (points - 1) * ROWS * PANEL + half));
         UNROLLED for (int i = 0; i < outputs; i++) {
             long at = phase + c->dilation * (outputs * tile + i);
-            if (at >= step->length) break;
+            if (at < step->kept.from) continue;
+            if (at >= step->kept.to) break;
             long place = at * c->outputs + channel;
             if (step->residual != NULL) y[i] = _mm512_add_ps(y[i], _mm512_loadu_ps(step->residual + place));
             if (step->sum != NULL) y[i] = _mm512_add_ps(y[i], _mm512_loadu_ps(step->sum + place));
@@ -190,16 +221,10 @@ static long tiles(const Step *step) {
     return (positions + c->tile - 1) / c->tile;
 }
 
-/* How many chunks a phase of the dilation has: short signals are cut finer, to busy all threads. */
-static long blocks(const Step *step) {
-    long all = tiles(step), rows = tiles_of_chunk(step->convolution), shared = all * step->convolution->dilation / 8;
-    if (rows > shared) rows = (shared / ROWS + 1) * ROWS;
-    return (all + rows - 1) / rows;
-}
-
-INLINE void block(const Step *step, long at, const Room *room, const int outputs, const int points) {
+/* Chunk `at` of `count` a phase. */
+INLINE void block(const Step *step, long at, long count, const Room *room, const int outputs, const int points) {
     const Convolution *c = step->convolution;
-    long all = tiles(step), count = blocks(step), phase = at % c->dilation, number = at / c->dilation;
+    long all = tiles(step), phase = at % c->dilation, number = at / c->dilation;
     long first = all * number / count, rows = all * (number + 1) / count - first;
     long inputs = c->inputs, apart = (tiles_of_chunk(c) + c->groups) * inputs;
     for (long i = 0; i < rows + c->groups - 1; i++)
@@ -224,39 +249,124 @@ INLINE void block(const Step *step, long at, const Room *room, const int outputs
         }
 }
 
-static void block_6_8(const Step *step, long at, const Room *room) { block(step, at, room, 6, 8); }
-static void block_4_10(const Step *step, long at, const Room *room) { block(step, at, room, 4, 10); }
-static void block_6_11(const Step *step, long at, const Room *room) { block(step, at, room, 6, 11); }
-
-static long chunks(const void *of, int phase) {
-    const Step *step = ((const Run *)of)->steps + phase;
-    return step->convolution->dilation * blocks(step);
-}
-
-static void chunk(void *of, int phase, long at, int thread) {
-    const Run *run = of;
-    const Step *step = run->steps + phase;
-    const Room *room = run->rooms + thread;
-    switch (step->convolution->points) {
-        case 8: block_6_8(step, at, room); break;
-        case 10: block_4_10(step, at, room); break;
-        case 11: block_6_11(step, at, room); break;
+static void convolve(const Step *step, const Room *room) {
+    const Convolution *c = step->convolution;
+    long rows = tiles_of_chunk(c), count = (tiles(step) + rows - 1) / rows;
+    for (long at = 0; at < count * c->dilation; at++) switch (c->points) {
+        case 8: block(step, at, count, room, 6, 8); break;
+        case 10: block(step, at, count, room, 4, 10); break;
+        case 11: block(step, at, count, room, 6, 11); break;
     }
 }
 
-/* One step after the other, by `threads` threads, this one among them; false: memory was short. */
-bool run_steps(const Step *steps, int32_t count, Team *team, int32_t threads) {
-    long cells = 0, inputs = 0;
-    threads = team_size(team, threads);
-    for (int i = 0; i < count; i++) {
-        const Convolution *c = steps[i].convolution;
-        long wanted = POINTS * (tiles_of_chunk(c) + c->groups) * c->inputs * sizeof(int16_t);
-        if (wanted > cells) cells = wanted;
-        if (c->inputs > inputs) inputs = c->inputs;
+/* ---- units: neighbouring results, and what they hang on ---- */
+
+static long smaller(long a, long b) { return a < b ? a : b; }
+static long larger(long a, long b) { return a > b ? a : b; }
+
+static Range both(Range a, Range b) {
+    return a.from == a.to ? b : (Range){smaller(a.from, b.from), larger(a.to, b.to)};
+}
+
+/* The positions that each link writes (before it expands them), for results `wanted` of the last one. */
+static void plan(const Chain *chain, Range wanted, Range *written) {
+    Range needed[PLACES] = {[OUTPUT] = wanted};
+    for (int i = chain->count - 1; i >= 0; i--) {
+        const Link *link = chain->links + i;
+        const Convolution *c = link->convolution;
+        long length = i == 0 ? chain->length : chain->length * chain->links[0].expand;
+        long whole = c->dilation * c->tile, beyond = ((c->groups - 1) * c->tile + c->points - c->tile) * c->dilation;
+        Range here = needed[link->y];
+        here.from = here.from / (link->expand * whole) * whole;
+        here.to = smaller(length, ((here.to - 1) / (link->expand * whole) + 1) * whole);
+        written[i] = here;
+        Range after = {here.from * link->expand, here.to * link->expand};
+        needed[link->y] = (Range){0, 0};
+        if (link->residual != NOTHING) needed[link->residual] = both(needed[link->residual], after);
+        if (link->sum != NOTHING) needed[link->sum] = both(needed[link->sum], after);
+        here = (Range){larger(0, here.from - c->before), smaller(length, here.to - c->before + beyond)};
+        needed[link->x] = both(needed[link->x], here);
+    }
+}
+
+/* The results of unit `at`. */
+static Range share(const Chain *chain, long at) {
+    long expand = chain->links[0].expand;
+    return (Range){chain->length * at / chain->units * expand, chain->length * (at + 1) / chain->units * expand};
+}
+
+/* The first position that a unit writes anywhere: its places begin there. */
+static long first_of(const Chain *chain, const Range *written) {
+    long first = written[0].from * chain->links[0].expand;
+    for (int i = 1; i < chain->count; i++) first = smaller(first, written[i].from);
+    return first;
+}
+
+/* How many numbers a place needs. */
+int64_t place_of(const Chain *chain) {
+    long most = 0;
+    for (long at = 0; at < chain->units; at++) {
+        Range wanted = share(chain, at), written[chain->count];
+        if (wanted.from == wanted.to) continue;
+        plan(chain, wanted, written);
+        long first = first_of(chain, written);
+        for (int i = 0; i < chain->count; i++) {
+            const Link *link = chain->links + i;
+            most = larger(most, (written[i].to * link->expand - first) * (link->convolution->outputs / link->expand));
+        }
+    }
+    return most;
+}
+
+static long units(const void *of, int phase) {
+    (void)phase;
+    return ((const Run *)of)->chain->units;
+}
+
+static void unit(void *of, int phase, long at, int thread) {
+    const Run *run = of;
+    const Chain *chain = run->chain;
+    Range wanted = share(chain, at), written[chain->count], there[PLACES] = {[INPUT] = {0, chain->length}};
+    (void)phase;
+    if (wanted.from == wanted.to) return;
+    plan(chain, wanted, written);
+    long first = first_of(chain, written);
+    float *own = chain->places + thread * (PLACES - OWN) * chain->place;
+    for (int i = 0; i < chain->count; i++) {
+        const Link *link = chain->links + i;
+        const Convolution *c = link->convolution;
+        Range here = written[i], after = {here.from * link->expand, here.to * link->expand};
+        const int places[] = {link->x, link->residual, link->sum, link->y};
+        float *numbers[4];
+        for (int each = 0; each < 4; each++) {
+            int place = places[each];
+            long from = each == 0 ? here.from : after.from, width = each == 0 ? c->inputs : c->outputs / link->expand;
+            if (place == NOTHING) numbers[each] = NULL;
+            else if (place == INPUT) numbers[each] = (float *)chain->x + from * width;
+            else if (place == OUTPUT) numbers[each] = chain->y + from * width;
+            else numbers[each] = own + (place - OWN) * chain->place + (from - first) * width;
+        }
+        Step step = {c, numbers[0], link->bias, numbers[1], numbers[2], numbers[3], here.to - here.from};
+        step.heard = (Range){there[link->x].from - here.from, there[link->x].to - here.from};
+        step.kept = link->y == OUTPUT
+            ? (Range){wanted.from / link->expand - here.from, wanted.to / link->expand - here.from}
+            : (Range){0, step.length};
+        convolve(&step, run->rooms + thread);
+        there[link->y] = after;
+    }
+}
+
+/* All units, by `threads` threads, this one among them; false: memory was short. */
+bool run_chain(const Chain *chain, Team *team, int32_t threads) {
+    long cells = 0, inputs = 0, offsets[4], total = 0;
+    for (int i = 0; i < chain->count; i++) {
+        const Convolution *c = chain->links[i].convolution;
+        cells = larger(cells, POINTS * (tiles_of_chunk(c) + c->groups) * c->inputs * sizeof(int16_t));
+        inputs = larger(inputs, c->inputs);
     }
     long sizes[] = {cells, (4 * ROWS + POINTS) * sizeof(float), POINTS * inputs * sizeof(float),
                     POINTS * ROWS * PANEL * sizeof(float)};
-    long offsets[4], total = 0;
+    threads = team_size(team, threads);
     for (int i = 0; i < 4; i++) {
         offsets[i] = total;
         total += (sizes[i] + 63) / 64 * 64;
@@ -269,9 +379,8 @@ bool run_steps(const Step *steps, int32_t count, Team *team, int32_t threads) {
         rooms[i] = (Room){(int16_t *)own, (float *)(own + offsets[1]), (float *)(own + offsets[2]),
                           (float *)(own + offsets[3])};
     }
-    Run run = {steps, rooms};
-    Work work = {&run, count, chunks, chunk};
-    bool done = team_run(team, &work, threads);
+    Run run = {chain, rooms};
+    bool done = team_run(team, &(Work){&run, 1, units, unit}, threads);
     free(memory);
     return done;
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +24,9 @@ _TILES: dict[int, tuple[int, int, tuple[float, ...]]] = {  # taps: (outputs, tap
     7: (4, 7, (0.4175, 0.8039, 1.2439, 2.3955, 0.0)),
     11: (6, 6, (0.1943, 0.5653, 0.9089, 1.3557, 2.6037)),
 }
+# A unit's numbers between two links, of which a core's own memory holds a few times as many; and the fewest
+# positions that are worth it where they are broad.
+_UNIT, _LEAST = 2**17, 1200
 _WIDEST, _SOME = 1024, 128  # input channels, as in convolutions.c: at most; added up in whole numbers
 _SUM = 2.0**18  # of a point's whole numbers over these: times 14 bits it fits 32
 
@@ -37,13 +42,21 @@ class _Convolution(ctypes.Structure):
     ]
 
 
-class Step(ctypes.Structure):
-    kept: object = None  # what it points at
-
+class _Link(ctypes.Structure):
     _fields_ = [
         ("convolution", ctypes.POINTER(_Convolution)),
+        ("bias", ctypes.c_void_p),
+        *((name, ctypes.c_int32) for name in ("x", "residual", "sum", "y", "expand")),
+    ]
+
+
+class _Chain(ctypes.Structure):
+    _fields_ = [
+        ("links", ctypes.POINTER(_Link)),
+        *((name, ctypes.c_int32) for name in ("count", "units")),
         ("length", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("x", "bias", "residual", "sum", "y")),
+        *((name, ctypes.c_void_p) for name in ("x", "y", "places")),
+        ("place", ctypes.c_int64),
     ]
 
 
@@ -121,24 +134,65 @@ class Convolution:
                     filters[result, :outputs, :, tap] = weight[:, :, number].T
         return cls(filters.flatten(0, 1), slope=slope)
 
-    def step(
-        self, x: Tensor, bias: Tensor, y: Tensor, residual: Tensor | None = None, add: Tensor | None = None
-    ) -> Step:
-        """y = convolution of x, + bias, + residual + add, which y may be one of.
 
-        x is (positions, width(inputs)); the others have `outputs` numbers a position.
-        """
-        pointers = [tensor.data_ptr() if tensor is not None else None for tensor in (residual, add, y)]
-        step = Step(ctypes.pointer(self._structure), len(x), x.data_ptr(), bias.data_ptr(), *pointers)
-        step.kept = (self, x, bias, residual, add, y)
-        return step
+class Place(IntEnum):
+    """What a link of a chain reads and writes: what goes in and comes out, and four of a unit's own."""
+
+    NOTHING, INPUT, OUTPUT, FIRST, SECOND, THIRD, FOURTH = range(-1, 6)
 
 
-def run(steps: Sequence[Step], team: Team) -> None:
-    """One step after the other, by as many threads as PyTorch has."""
-    listed = (Step * len(steps))(*steps)
-    if not library.library().run_steps(listed, len(steps), team.handle, torch.get_num_threads()):
+class Link(NamedTuple):
+    """y = convolution of x, + bias, + residual + add, which may be the same place as y.
+
+    The first link of a chain may be an upsampling one: `expand` is its stride.
+    """
+
+    convolution: Convolution
+    bias: Tensor
+    x: Place
+    y: Place
+    residual: Place = Place.NOTHING
+    add: Place = Place.NOTHING
+    expand: int = 1
+
+
+def run(links: Sequence[Link], x: Tensor, y: Tensor, team: Team, places: Tensor, units: int = 0) -> Tensor:
+    """One link after the other, from x (positions, channels) to y (positions × expand, channels).
+
+    They go through it in `units` (by default as many as suit it), a thread each, so small that what is
+    between the links stays near the processor. However many there are, the results are the same, bit by
+    bit. `places` is memory for what is between the links; returned is a larger one where that was needed.
+    """
+    code, threads = library.library(), torch.get_num_threads()
+    listed = (_Link * len(links))(
+        *(
+            _Link(
+                ctypes.pointer(link.convolution._structure),
+                link.bias.data_ptr(),
+                link.x,
+                link.residual,
+                link.add,
+                link.y,
+                link.expand,
+            )
+            for link in links
+        )
+    )
+    chain = _Chain(listed, len(links), units or _units(y, threads), len(x), x.data_ptr(), y.data_ptr())
+    chain.place = code.place_of(ctypes.byref(chain))
+    if places.numel() < (needed := 4 * chain.place * threads):
+        places = torch.empty(needed)
+    chain.places = places.data_ptr()
+    if not code.run_chain(ctypes.byref(chain), team.handle, threads):
         raise MemoryError
+    return places
+
+
+def _units(y: Tensor, threads: int) -> int:
+    """A multiple of the threads; units a little too large for a core's memory cost less than those that compute
+    much of their neighbours'."""
+    wanted = min(-(-y.numel() // _UNIT), len(y) // _LEAST)
+    return max(threads, wanted // threads * threads)
 
 
 def _transforms(

@@ -15,7 +15,7 @@ from torch import Tensor
 from app.speech.xtts import vocoder as vocoders
 from app.speech.xtts.checkpoint import open_checkpoint
 from app.speech.xtts.compiled import convolutions, library
-from app.speech.xtts.compiled.convolutions import Convolution, Step, width
+from app.speech.xtts.compiled.convolutions import Convolution, Link, Place, width
 from app.speech.xtts.vocoder import HOP, Vocoder
 
 Reference = dict[str, NDArray[Any]]
@@ -45,10 +45,25 @@ def plainly(weight: Tensor, x: Tensor, dilation: int = 1, slope: float = 1.0) ->
     return F.conv1d(x, weight.double(), padding=padding, dilation=dilation)[0].T
 
 
+def through(links: list[Link], x: Tensor, team: library.Team, units: int = 0) -> Tensor:
+    """x (length, inputs) through a chain; not a number behind its end, which stays so."""
+    length, outputs = len(x) * links[0].expand, links[-1].convolution.outputs // links[-1].expand
+    room = torch.full((length + 7, outputs), float("nan"))
+    given, kept = padded(x), padded(x)
+    convolutions.run(links, given, room[:length], team, torch.empty(0), units)
+    assert room[length:].isnan().all()
+    assert torch.equal(given, kept)
+    return room[:length]
+
+
+def link(convolution: Convolution, bias: Tensor | None = None) -> Link:
+    """A chain of itself."""
+    bias = torch.zeros(convolution.outputs) if bias is None else bias
+    return Link(convolution, bias, Place.INPUT, Place.OUTPUT)
+
+
 def convolved(convolution: Convolution, x: Tensor, team: library.Team) -> Tensor:
-    y = torch.full((len(x), convolution.outputs), float("nan"))
-    convolutions.run([convolution.step(padded(x), torch.zeros(convolution.outputs), y)], team)
-    return y
+    return through([link(convolution)], x, team)
 
 
 def error(y: Tensor, expected: Tensor) -> float:
@@ -63,9 +78,6 @@ def error(y: Tensor, expected: Tensor) -> float:
     outputs=st.integers(1, 70),
     length=st.integers(1, 200),
     slope=st.sampled_from([1.0, 0.1]),
-    residual=st.booleans(),
-    add=st.booleans(),
-    onto=st.sampled_from(["residual", "add", "neither"]),
     seed=st.integers(0, 2**32),
 )
 def test_as_pytorch(
@@ -76,9 +88,6 @@ def test_as_pytorch(
     outputs: int,
     length: int,
     slope: float,
-    residual: bool,
-    add: bool,
-    onto: str,
     seed: int,
 ) -> None:
     random = seeded(seed)
@@ -88,32 +97,15 @@ def test_as_pytorch(
     )
     bias = padded(torch.randn(1, outputs, generator=random))[0]
     convolution = Convolution(weight, dilation, slope)
-    shape = (length, convolution.outputs)
     assert convolution.outputs == width(outputs)
-    given_residual = torch.randn(shape, generator=random) if residual else None
-    given_add = torch.randn(shape, generator=random) if add else None
-    others = [other.clone() for other in (given_residual, given_add) if other is not None]
-    given_x = padded(x)
-    kept_x = given_x.clone()
-    expected = F.pad(plainly(weight, x, dilation, slope), (0, shape[1] - outputs)) + bias + sum(others)
+    expected = F.pad(plainly(weight, x, dilation, slope), (0, width(outputs) - outputs)) + bias
 
-    y = {"residual": given_residual, "add": given_add}.get(onto)
-    beyond = None
-    if y is None:
-        room = torch.full((length + 7, shape[1]), float("nan"))
-        y, beyond = room[:length], room[length:]
-    convolutions.run([convolution.step(given_x, bias, y, given_residual, given_add)], team)
+    y = through([link(convolution, bias)], x, team)
 
     # What the sums of so many products are like; those of a few results may cancel out.
     size = weight.double().norm() * F.leaky_relu(x.double(), slope).norm() / inputs**0.5
     assert (y - expected).norm() < BOUNDS[taps] * size + 1e-6 * expected.norm()
     torch.testing.assert_close(y[:, outputs:].double(), expected[:, outputs:], atol=1e-6, rtol=1e-6)
-    assert beyond is None or beyond.isnan().all()
-    assert torch.equal(given_x, kept_x)
-    for given_other, kept in zip(
-        (other for other in (given_residual, given_add) if other is not None), others, strict=True
-    ):
-        assert given_other is y or torch.equal(given_other, kept)
 
 
 @pytest.mark.parametrize("taps", [3, 7, 11])
@@ -178,10 +170,8 @@ def test_the_widest(taps: int, team: library.Team) -> None:
 def test_silence(taps: int, team: library.Team) -> None:
     """Of it the bias is left, and nothing else."""
     convolution = Convolution(torch.randn(20, 5, taps, generator=seeded(1)), 3, 0.1)
-    bias, y = torch.randn(32, generator=seeded(2)), torch.full((40, 32), float("nan"))
-    residual = torch.randn(40, 32, generator=seeded(3))
-    convolutions.run([convolution.step(torch.zeros(40, 16), bias, y, residual)], team)
-    assert torch.equal(y, bias + residual)
+    bias = torch.randn(32, generator=seeded(2))
+    assert torch.equal(through([link(convolution, bias)], torch.zeros(40, 5), team), bias.expand(40, -1))
     nothing = Convolution(torch.zeros(20, 5, taps))
     assert not convolved(nothing, torch.randn(40, 5), team).any()
 
@@ -237,37 +227,97 @@ def test_no_sum_is_more_than_32_bits(taps: int, inputs: int, kind: str, seed: in
         assert 8191 * some.sum((3, 5)).amax() < 2**31
 
 
-def steps_of_a_block() -> tuple[list[Step], list[Tensor]]:
-    """Eight steps that take from one another, in three rooms, and what they write."""
-    random = seeded(5)
-    room = torch.randn(3, 333, 48, generator=random)
-    bias = torch.randn(48, generator=random)
-    steps = []
-    for taps, dilation in ((3, 1), (7, 3), (11, 5), (11, 1)):
-        first, second = (
-            Convolution(0.1 * torch.randn(40, 48, taps, generator=random), spaced, 0.1)
-            for spaced in (dilation, 1)
-        )
-        steps += [
-            first.step(room[0], bias, room[1]),
-            second.step(room[1], bias, room[0], room[0], room[2]),
+OWN = (Place.FIRST, Place.SECOND, Place.THIRD, Place.FOURTH)
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> tuple[list[Link], list[Tensor], Tensor]:
+    """Up to eight links that take from one another, their filters, and what goes in."""
+    random = seeded(draw(st.integers(0, 2**32)))
+    channels, count = draw(st.sampled_from([16, 40])), draw(st.integers(1, 8))
+    expand = draw(st.sampled_from([1, 2, 8]))
+    links, filters, written = [], [], [Place.INPUT]
+    for number in range(count):
+        taps, dilation = draw(st.sampled_from([3, 7, 11])), draw(st.sampled_from([1, 3, 5]))
+        if number == 0 and expand > 1:
+            weight = torch.randn(channels, channels, 2 * expand, generator=random)
+            convolution = Convolution.upsampling(weight, expand, 0.1)
+        else:
+            weight = torch.randn(channels, channels, taps, generator=random) / (channels * taps) ** 0.5
+            convolution = Convolution(weight, dilation, 0.1)
+        x = draw(st.sampled_from(written))
+        y = draw(st.sampled_from([each for each in OWN if each != x]))
+        others = [
+            Place.NOTHING if number == 0 else draw(st.sampled_from([Place.NOTHING, *written]))
+            for _ in range(2)
         ]
-    return steps, list(room)
+        bias = torch.randn(convolution.outputs, generator=random)
+        last = Place.OUTPUT if number == count - 1 else y
+        links.append(Link(convolution, bias, x, last, *others, expand if number == 0 else 1))
+        filters.append(weight)
+        written = sorted({*written, y} - ({Place.INPUT} if expand > 1 else set()))
+    return links, filters, torch.randn(draw(st.integers(1, 150)), channels, generator=random)
+
+
+def by_pytorch(links: list[Link], filters: list[Tensor], x: Tensor) -> Tensor:
+    """float64, a place after the other."""
+    places = {Place.INPUT: x.double()}
+    for each, weight in zip(links, filters, strict=True):
+        if each.expand > 1:
+            active = F.leaky_relu(places[each.x], 0.1).T[None]
+            padding = each.expand // 2
+            y = F.conv_transpose1d(active, weight.double(), stride=each.expand, padding=padding)[0].T
+        else:
+            dilation = each.convolution._structure.dilation
+            y = plainly(weight, places[each.x], dilation, 0.1)
+        y = y + each.bias.view(each.expand, -1)[torch.arange(len(y)) % each.expand, : y.shape[1]]
+        for other in (each.residual, each.add):
+            if other != Place.NOTHING:
+                y = y + places[other]
+        places[each.y] = y
+    return places[Place.OUTPUT]
+
+
+@settings(deadline=None, max_examples=150)
+@given(chain=chains(), units=st.integers(2, 9))
+def test_units_equal_the_whole(
+    chain: tuple[list[Link], list[Tensor], Tensor], units: int, team: library.Team
+) -> None:
+    links, filters, x = chain
+    whole = through(links, x, team, 1)
+    # Its channels that are filled up have a bias of their own here, and nobody else hears them.
+    assert error(whole[:, : x.shape[1]], by_pytorch(links, filters, x)) < 0.01
+    assert torch.equal(through(links, x, team, units), whole)
 
 
 @pytest.mark.usefixtures("three_threads")
-def test_steps_hang_on_no_number_of_threads_and_on_no_list() -> None:
-    team = library.Team()
-    steps, expected = steps_of_a_block()
+def test_results_hang_on_no_number_of_threads() -> None:
+    team, random = library.Team(), seeded(5)
+    convolution = Convolution(0.1 * torch.randn(48, 48, 7, generator=random), 3, 0.1)
+    bias, x = torch.randn(48, generator=random), torch.randn(9000, 48, generator=random)
+    links = [
+        Link(convolution, bias, Place.INPUT, Place.FIRST),
+        Link(convolution, bias, Place.FIRST, Place.SECOND),
+        Link(convolution, bias, Place.SECOND, Place.OUTPUT, Place.FIRST),
+    ]
     torch.set_num_threads(1)
-    for step in steps:
-        convolutions.run([step], team)
+    expected = through(links, x, team, 1)
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
         for _ in range(3):
-            steps, rooms = steps_of_a_block()
-            convolutions.run(steps, team)
-            assert all(map(torch.equal, rooms, expected)), threads
+            assert torch.equal(through(links, x, team), expected), threads
+
+
+def test_memory_between_links_is_kept(team: library.Team) -> None:
+    convolution = Convolution(torch.ones(16, 16, 3))
+    bias, x, y = torch.zeros(16), torch.ones(500, 16), torch.empty(500, 16)
+    links = [
+        Link(convolution, bias, Place.INPUT, Place.FIRST),
+        Link(convolution, bias, Place.FIRST, Place.OUTPUT),
+    ]
+    places = convolutions.run(links, x, y, team, torch.empty(0))
+    assert convolutions.run(links, x, y, team, places) is places
+    assert convolutions.run(links, x[:20], y[:20], team, places) is places
 
 
 @pytest.mark.parametrize("taps", [3, 7, 11])
@@ -281,13 +331,10 @@ def test_a_tile_hangs_on_no_other(taps: int, team: library.Team) -> None:
         assert torch.equal(convolved(convolution, x[:length], team)[:settled], whole[:settled])
 
 
-def test_no_steps(team: library.Team) -> None:
-    convolutions.run([], team)
-
-
 def test_memory_that_was_short(team: library.Team, monkeypatch: pytest.MonkeyPatch) -> None:
     convolution = Convolution(torch.ones(4, 4, 3))
-    monkeypatch.setattr(library, "library", lambda: SimpleNamespace(run_steps=lambda *given: False))
+    short = SimpleNamespace(place_of=lambda *given: 0, run_chain=lambda *given: False)
+    monkeypatch.setattr(library, "library", lambda: short)
     with pytest.raises(MemoryError):
         convolved(convolution, torch.ones(9, 4), team)
 
@@ -318,11 +365,11 @@ def speaker(reference: Reference) -> Tensor:
 
 @pytest.fixture(scope="module")
 def frames(reference: Reference) -> Tensor:
-    """Enough for several segments, the last one not full."""
+    """Enough for several units."""
     states = torch.from_numpy(reference["text/usual/states"])
     grid = vocoders.Frames()
     x = grid(states, 0, grid.total(len(states)))
-    return x.repeat(3, 1)[: 3 * vocoders._SEGMENT + 21]
+    return x.repeat(5, 1)[:213]
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
@@ -336,8 +383,8 @@ def test_nearer_to_fp32_than_pytorch(
     assert error(here, exact) < 0.5 * error(plain, exact) < 0.02
 
 
-@pytest.mark.parametrize("length", [1, 2, 63, 64, 65, 66, 130])
-def test_segments_equal_the_whole(
+@pytest.mark.parametrize("length", [1, 2, 65, 213])
+def test_units_equal_the_window(
     length: int,
     compiled: Vocoder,
     tiny_folder: Path,
@@ -345,28 +392,13 @@ def test_segments_equal_the_whole(
     speaker: Tensor,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pieces = compiled(frames[None, :length], speaker[None])
-    assert pieces.shape == (1, length * HOP)
     exact = vocoder_of(tiny_folder, "fp32")(frames[None, :length], speaker[None])
-    assert error(pieces, exact) < 0.01  # 40 dB
-    monkeypatch.setattr(vocoders, "_SEGMENT", 1000)
+    monkeypatch.setattr(convolutions, "_units", lambda y, threads: 1)
     whole = compiled(frames[None, :length], speaker[None])
-    assert torch.equal(pieces, whole) if length <= 64 else error(pieces, whole) < 0.005
-
-
-def test_segments_meet(
-    compiled: Vocoder, frames: Tensor, speaker: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Their ends are no further from the whole than what is between them."""
-    number = torch.arange(len(frames))
-    ends = (number % vocoders._SEGMENT == 0) | ((number + 1) % vocoders._SEGMENT == 0)
-    ends[0] = False
-    assert ends.sum() == 6
-    pieces = compiled(frames[None], speaker[None])[0]
-    monkeypatch.setattr(vocoders, "_SEGMENT", 1000)
-    apart = (pieces - compiled(frames[None], speaker[None])[0]).view(-1, HOP).norm(dim=1)
-    assert apart[ends].max() < 2 * apart[~ends].max()
-    assert apart.max() < 0.02 * pieces.view(-1, HOP).norm(dim=1).mean()
+    assert whole.shape == (1, length * HOP)
+    assert error(whole, exact) < 0.01  # 40 dB
+    monkeypatch.setattr(convolutions, "_units", lambda y, threads: 7)
+    assert torch.equal(compiled(frames[None, :length], speaker[None]), whole)
 
 
 def test_windows_hang_on_no_other(
