@@ -21,8 +21,9 @@
 
 enum { FP32, BF16, INT8 };
 enum { EIGHT = 8, SIX = 6 }; /* tokens at once: as many as there are registers for their sums */
+enum { STEP = 8 };           /* of these at most are as many tokens as a step has; a prompt has more */
 
-/* ---- what Python hands over; compiled.py has the same structures ---- */
+/* ---- what Python hands over; layers.py has the same structures ---- */
 
 typedef struct {
     const uint32_t *cells;
@@ -116,6 +117,7 @@ typedef struct {
     float *query;        /* (tokens, channels) */
     float *wide;         /* (tokens, 4 channels): what attention saw, or the expansion */
     float *scores;       /* (threads, capacity rounded up) */
+    int threads;
 } Run;
 
 enum { NORM_1, QKV, ATTENTION, TAKE, PROJECTION, NORM_2, EXPANSION, TAKE_WIDE, CONTRACTION, PHASES };
@@ -186,10 +188,22 @@ INLINE void put(Run *run, int layer, int phase, long token, int output, __m512 y
     }
 }
 
-/* `tokens` tokens from number `first` on, times one panel. */
+static long outputs_of(const Run *run, int phase) {
+    return run->model->channels * (phase == QKV ? 3L : phase == EXPANSION ? 4L : 1L);
+}
+
+static long inputs_of(const Run *run, int phase) { return run->model->channels * (phase == CONTRACTION ? 4L : 1L); }
+
+/* `inputs` numbers in cells. */
+INLINE long cells_of(long inputs, const int precision) {
+    return precision == FP32 ? inputs : precision == BF16 ? inputs / 2 : inputs / 4;
+}
+
+/* `tokens` tokens from number `first` on, times one panel; meanwhile half a panel at `next` (or NULL) is called
+   from afar. */
 INLINE void tile(Run *run, int layer, int phase, const Product *product, int panel, int inputs, long first,
-                 const int tokens, const int precision) {
-    const long depth = precision == FP32 ? inputs : precision == BF16 ? inputs / 2 : inputs / 4;
+                 const uint32_t *next, const int tokens, const int precision) {
+    const long depth = cells_of(inputs, precision);
     const uint32_t *w = product->cells + panel * depth * PANEL;
     const uint32_t *a = run->cells + first * depth, *l = run->low + first * depth;
     __m512 y[EIGHT][2];
@@ -198,6 +212,7 @@ INLINE void tile(Run *run, int layer, int phase, const Product *product, int pan
         UNROLLED for (int i = 0; i < tokens; i++)
             UNROLLED for (int j = 0; j < 2; j++) high[i][j] = low[i][j] = _mm512_setzero_si512();
         for (long k = 0; k < depth; k++) {
+            if (tokens > 1 && next != NULL) _mm_prefetch((const char *)(next + k * LANES), _MM_HINT_T1);
             __m512i w0 = _mm512_loadu_si512(w + k * PANEL), w1 = _mm512_loadu_si512(w + k * PANEL + LANES);
             UNROLLED for (int i = 0; i < tokens; i++) {
                 __m512i h = _mm512_set1_epi32(a[i * depth + k]), m = _mm512_set1_epi32(l[i * depth + k]);
@@ -221,6 +236,7 @@ INLINE void tile(Run *run, int layer, int phase, const Product *product, int pan
         UNROLLED for (int i = 0; i < tokens; i++)
             UNROLLED for (int j = 0; j < 2; j++) y[i][j] = _mm512_setzero_ps();
         for (long k = 0; k < depth; k++) {
+            if (tokens > 1 && next != NULL) _mm_prefetch((const char *)(next + k * LANES), _MM_HINT_T1);
             __m512 w0 = _mm512_loadu_ps(w + k * PANEL), w1 = _mm512_loadu_ps(w + k * PANEL + LANES);
             UNROLLED for (int i = 0; i < tokens; i++) {
                 __m512 x = _mm512_castsi512_ps(_mm512_set1_epi32(a[i * depth + k]));
@@ -242,18 +258,23 @@ INLINE void tile(Run *run, int layer, int phase, const Product *product, int pan
     }
 }
 
-/* One panel for all tokens, as many at once as there are registers for. */
+/* One panel for all tokens, as many at once as there are registers for. In a step, reading a panel takes as long
+   as multiplying it with two such lots; so while it is multiplied with the second and the third one, the panel
+   that this thread will most likely take next is called. */
 #define PANELS(name, precision, most) \
     static void name(Run *run, int layer, int phase, const Product *product, int panel) { \
-        int inputs = run->model->channels * (phase == CONTRACTION ? 4 : 1); \
+        long inputs = inputs_of(run, phase), panels = outputs_of(run, phase) / PANEL, next = panel + run->threads; \
+        long half = cells_of(inputs, precision) * LANES; \
         long tokens = run->pass.tokens, pieces = (tokens + most - 1) / most; \
         for (long piece = 0; piece < pieces; piece++) { \
+            bool call = pieces <= STEP && next < panels && (piece == 1 || piece == 2); \
+            const uint32_t *from = call ? product->cells + next * 2 * half + (piece - 1) * half : NULL; \
             long first = tokens * piece / pieces; \
             switch (tokens * (piece + 1) / pieces - first) { most##_CASES(precision) } \
         } \
     }
 #define CASE(n, precision) \
-    case n: tile(run, layer, phase, product, panel, inputs, first, n, precision); break;
+    case n: tile(run, layer, phase, product, panel, inputs, first, from, n, precision); break;
 #define SIX_CASES(p) CASE(1, p) CASE(2, p) CASE(3, p) CASE(4, p) CASE(5, p) CASE(6, p)
 #define EIGHT_CASES(p) SIX_CASES(p) CASE(7, p) CASE(8, p)
 PANELS(panel_fp32, FP32, EIGHT)
@@ -315,13 +336,11 @@ static void attend(Run *run, int layer, long token, int number, float *scores) {
 
 static long chunks(const void *of, int phase) {
     const Run *run = of;
-    long tokens = run->pass.tokens, panels = run->model->channels / PANEL;
-    switch (phase % PHASES) {
-        case QKV: return 3 * panels;
-        case ATTENTION: return tokens * run->model->heads;
-        case PROJECTION: case CONTRACTION: return panels;
-        case EXPANSION: return 4 * panels;
-        default: return tokens;
+    switch (phase %= PHASES) {
+        case QKV: case PROJECTION: case EXPANSION: case CONTRACTION:
+            return outputs_of(run, phase) / PANEL;
+        case ATTENTION: return run->pass.tokens * (long)run->model->heads;
+        default: return run->pass.tokens;
     }
 }
 
@@ -368,6 +387,7 @@ bool run_layers(const Model *model, Team *team, const Pass *pass, int32_t thread
         .query = (float *)(memory + offsets[3]),
         .wide = (float *)(memory + offsets[4]),
         .scores = (float *)(memory + offsets[5]),
+        .threads = threads,
     };
     Work work = {&run, model->count * PHASES, chunks, chunk};
     bool done = team_run(team, &work, threads);
