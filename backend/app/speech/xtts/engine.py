@@ -28,6 +28,7 @@ from app.speech.interface import (
     Utterance,
     VoiceState,
 )
+from app.speech.xtts.compiled import library
 from app.speech.xtts.threads import wait_briefly
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class XttsEngine:
             if self._folder is None:
                 raise EngineUnavailable("There are no XTTS v2 weights here.", fix=_FETCH)
             wait_briefly()
+            library.prepare()
             from app.speech.xtts.model import Model
 
             self._model = Model(self._folder, self._precision, self._threads)

@@ -184,7 +184,7 @@ class _Compiled:
                     self._take(weights, f"resblocks.{block}.convs2.{number}")
             divisor = self._kernels
         self._take(weights, "conv_post", slope=_LAST_SLOPE, divisor=divisor)
-        self._team = library.Team()
+        self._team = library.Team(torch.get_num_threads())
         self._lock = threading.Lock()
         # Kept, because new memory is slow to write to, page by page.
         self._signals, self._places = [torch.empty(0)] * (1 + len(_STRIDES)), torch.empty(0)

@@ -70,7 +70,7 @@ class CompiledLayers:
             *(self._layer(weights.under(f"h.{n}"), settings, precision) for n in range(settings.layers))
         )
         self._model = _Model(self._layers, settings.layers, channels, settings.heads, _CODES[precision])
-        self._team = Team()
+        self._team = Team(torch.get_num_threads())
 
     def prefill(self, x: Tensor, cache: Cache, first: int, past: int) -> Tensor:
         """As Gpt.prefill."""

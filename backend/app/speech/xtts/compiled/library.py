@@ -1,4 +1,7 @@
-"""The C code, compiled when it is first needed (some seconds) and kept in the user's cache folder."""
+"""The C code, compiled when it is first needed (some seconds) and kept in the user's cache folder.
+
+PyTorch is not imported here, so that the code can be compiled while that is going on.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,20 @@ import subprocess
 import tempfile
 import threading
 import weakref
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 PANEL, LANES = 32, 16  # as in vectors.h
 _FOLDER = Path(__file__).parent
 _SOURCES = ("team.c", "layers.c", "convolutions.c")
 _HEADERS = ("team.h", "vectors.h")
-_PARTS = ("avx512_f", "avx512_bw", "avx512_vl", "avx512_dq", "avx512_bf16", "avx512_vnni")
+_PARTS = ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16", "avx512_vnni")
+_PROCESSOR = Path("/proc/cpuinfo")
 # Products and sums are not joined unless the code says so: else results hang on which loop GCC joins them in.
 _FLAGS = (
     *("-O2", "-ffp-contract=off", "-shared", "-fPIC", "-pthread", "-mfma"),
@@ -32,15 +38,26 @@ _compiling = threading.Lock()
 _log = logging.getLogger(__name__)
 
 
+def prepare() -> None:
+    """Begin to compile, where that is of use, while other things are loaded."""
+    if _is_capable():
+        threading.Thread(target=library, name="compiling", daemon=True).start()
+
+
 def capable(device: torch.device) -> bool:
     """Whether the processor has what the C code needs: AVX-512 with bf16 and VNNI.
 
     Not where there is AMX, which only PyTorch's products use.
     """
-    if device.type != "cpu" or os.name != "posix":
-        return False
-    has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return all(has.get(part) for part in _PARTS) and not has.get("amx_bf16")
+    return device.type == "cpu" and _is_capable()
+
+
+def _is_capable() -> bool:
+    has: set[str] = set()
+    with suppress(OSError):  # no Linux
+        lines = _PROCESSOR.read_text().splitlines()
+        has |= set(next((line for line in lines if line.startswith("flags")), "").split())
+    return has.issuperset(_PARTS) and "amx_bf16" not in has
 
 
 def supported(device: torch.device) -> bool:
@@ -99,10 +116,10 @@ def _cache_folder() -> Path:
 
 
 class Team:
-    """Threads that wait for work: as many as PyTorch has when it is made, one of them the caller."""
+    """So many threads that wait for work, one of them the caller."""
 
-    def __init__(self) -> None:
-        handle = library().team_new(torch.get_num_threads() - 1)
+    def __init__(self, threads: int) -> None:
+        handle = library().team_new(threads - 1)
         if not handle:
             raise MemoryError
         self.handle = ctypes.c_void_p(handle)

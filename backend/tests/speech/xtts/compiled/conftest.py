@@ -14,9 +14,7 @@ from app.speech.xtts.compiled import library
 
 def _runs_here() -> bool:
     """As library.supported, but for the compiling itself: code that cannot be compiled has to fail here."""
-    has = torch.cpu.get_capabilities()
-    processor = all(has.get(part) for part in library._PARTS) and not has.get("amx_bf16")
-    return processor and shutil.which(os.environ.get("CC", "cc")) is not None
+    return library.capable(torch.device("cpu")) and shutil.which(os.environ.get("CC", "cc")) is not None
 
 
 collect_ignore = [] if _runs_here() else ["test_layers.py", "test_convolutions.py"]

@@ -27,7 +27,7 @@ BOUNDS = {3: 0.0015, 7: 0.0035, 11: 0.004}
 
 @pytest.fixture(scope="module")
 def team() -> library.Team:
-    return library.Team()
+    return library.Team(torch.get_num_threads())
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -292,7 +292,7 @@ def test_units_equal_the_whole(
 
 @pytest.mark.usefixtures("three_threads")
 def test_results_hang_on_no_number_of_threads() -> None:
-    team, random = library.Team(), seeded(5)
+    team, random = library.Team(torch.get_num_threads()), seeded(5)
     convolution = Convolution(0.1 * torch.randn(48, 48, 7, generator=random), 3, 0.1)
     bias, x = torch.randn(48, generator=random), torch.randn(9000, 48, generator=random)
     links = [

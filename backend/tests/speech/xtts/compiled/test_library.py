@@ -4,7 +4,10 @@ import ctypes
 import logging
 import os
 import pwd
+import subprocess
+import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -26,11 +29,17 @@ CPU = torch.device("cpu")
 COMPILING = 'echo "$@" >> {calls}\nwhile [ "$1" != -o ]; do shift; done\n'
 
 
+def processor(folder: Path, *parts: str) -> Path:
+    """What Linux says of one."""
+    file = folder / "cpuinfo"
+    file.write_text(f"processor\t: 0\nflags\t\t: fpu sse2 {' '.join(parts)} pku\nbugs\t\t: none\n\n")
+    return file
+
+
 @pytest.fixture(autouse=True)
 def untouched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A processor that has all there is, empty folders, and nothing loaded yet."""
-    has = dict.fromkeys(library._PARTS, True)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has, raising=False)
+    monkeypatch.setattr(library, "_PROCESSOR", processor(tmp_path, *library._PARTS))
     monkeypatch.setattr(library, "_library", cache(library._library.__wrapped__))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "temporary").mkdir()
@@ -212,24 +221,47 @@ def test_threads_that_ask_at_once_compile_once(compiler: Callable[[str], Path], 
     assert len(calls.read_text().splitlines()) == len(loaded) == 1
 
 
-def test_supported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_supported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked = MagicMock()
     monkeypatch.setattr(library, "library", asked)
-    has = dict.fromkeys(library._PARTS, True)
-    for lacking in ({part: False} for part in library._PARTS):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda lacking=lacking: has | lacking)
+    for lacking in library._PARTS:
+        processor(tmp_path, *(part for part in library._PARTS if part != lacking))
         assert not library.supported(CPU)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has | {"amx_bf16": True})
+    processor(tmp_path, *library._PARTS, "amx_bf16")
     assert not library.supported(CPU)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    processor(tmp_path, *library._PARTS)
     assert not library.supported(torch.device("cuda"))
     asked.assert_not_called()  # nothing is compiled for a processor that cannot run it
     assert library.supported(CPU)
     monkeypatch.setattr(library, "library", lambda: None)
     assert not library.supported(CPU)
     monkeypatch.setattr(library, "library", asked)
-    monkeypatch.delattr(torch.cpu, "get_capabilities")  # of an older PyTorch
+    monkeypatch.setattr(library, "_PROCESSOR", tmp_path / "no Linux")
     assert not library.supported(CPU)
+
+
+def compiling() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "compiling"]
+
+
+def test_prepared_while_others_load(
+    compiler: Callable[[str], Path], loaded: list[Path], tmp_path: Path
+) -> None:
+    """Whoever needs it then waits for what is under way; a processor that cannot run it gets nothing."""
+    calls = compiler('touch "$2"')
+    library.prepare()
+    assert library.library() is not None
+    assert len(calls.read_text().splitlines()) == len(loaded) == 1
+    for thread in compiling():
+        thread.join()
+    processor(tmp_path)
+    library.prepare()
+    assert not compiling()
+
+
+def test_no_pytorch_needed() -> None:
+    code = "import sys, app.speech.xtts.compiled.library; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -247,15 +279,15 @@ def test_sizes_that_layers_has(
 def test_a_team_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "library", lambda: SimpleNamespace(team_new=lambda helpers: None))
     with pytest.raises(MemoryError):
-        library.Team()
+        library.Team(3)
 
 
 def test_a_team_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = MagicMock()
     fake.team_new.return_value = 4096
     monkeypatch.setattr(library, "library", lambda: fake)
-    team = library.Team()
-    fake.team_new.assert_called_once_with(torch.get_num_threads() - 1)
+    team = library.Team(3)
+    fake.team_new.assert_called_once_with(2)
     handle = team.handle
     del team
     fake.team_free.assert_called_once_with(handle)
