@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from datetime import datetime
 from typing import TypeVar
@@ -123,7 +124,7 @@ def view(container: Container, session: Session, batch_id: str) -> BatchOut:
         unchanged=sum(status == "unchanged" for _, status in batch.items),
         unknown=sum(status == "unknown" for _, status in batch.items),
         per_minute=round(rate * 60, 1) if rate else None,
-        seconds_left=(round(left / rate, 1) if rate else None) if left else 0.0,
+        seconds_left=(_seconds_left(left, rate) if rate else None) if left else 0.0,
         failures=[
             FailureCount(
                 code=code,
@@ -143,6 +144,11 @@ def _per_second(start: datetime, finished: int, left: int, ended: list[datetime]
         return None
     until = now() if left else max(ended, default=now())
     return finished / max((until - start).total_seconds(), 0.001)
+
+
+def _seconds_left(left: int, rate: float) -> float:
+    # Up, not to the nearest tenth: 0 says that nothing is left.
+    return math.ceil(10 * left / rate) / 10
 
 
 def cancel(container: Container, session: Session, batch_id: str) -> Batch:

@@ -51,6 +51,17 @@ def test_a_batch_takes_up_what_is_out_of_date(any_service: Service) -> None:
     assert view(service, again["batch_id"])["status"] == "done"
 
 
+def test_a_batch_that_goes_fast_has_time_left_until_it_is_done(service: Service) -> None:
+    model = service.model()
+    started = service.batch([service.script(model, text) for text in ("하나.", "둘.")])
+    service.hands.do(started["scripts"][0]["generation_id"])
+    with service.container.database.session() as session:  # the first took no time at all
+        session.execute(update(Batch).values(created_at=now() + timedelta(minutes=1)))
+    assert view(service, started["batch_id"])["seconds_left"] == 0.1
+    service.hands.do_all()
+    assert view(service, started["batch_id"])["seconds_left"] == 0.0
+
+
 def test_force_makes_all_anew(service: Service) -> None:
     script = service.script()
     first = service.generate(script)["take"]["id"]
