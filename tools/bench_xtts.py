@@ -143,8 +143,8 @@ def compare(precision: str) -> dict[str, float]:
             seen[0, [1, gpt.settings.start_audio]] = True
             states, logits = [], []
             for number, code in enumerate(expected[f"text/{text}/codes"].tolist(), 1):
-                states.append(gpt.states(x))
-                logits.append(gpt.logits(states[-1]))
+                for kept, new in zip((states, logits), gpt.states_and_logits(x), strict=True):
+                    kept.append(new)
                 choice = sample(logits[-1], seen, torch.zeros(1), Sampling(temperature=0))
                 right, total = right + (int(choice) == code), total + 1
                 seen[0, code] = True

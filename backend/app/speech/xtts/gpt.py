@@ -114,19 +114,18 @@ class Gpt:
         self._compiled: layers.CompiledLayers | None = None
         self._layers: list[Layer] = []
         if layers.supported(settings, device):
-            self._compiled = layers.CompiledLayers(gpt.under("gpt"), settings, precision)
+            self._compiled = layers.CompiledLayers(gpt, settings, precision)
         else:
             self._layers = [
                 _layer(gpt.under(f"gpt.h.{number}"), settings, precision, device)
                 for number in range(settings.layers)
             ]
-        self._last_norm = _norm(gpt, "gpt.ln_f", channels, device)
-        self._final_norm = _norm(gpt, "final_norm", channels, device)
+            self._last_norm = _norm(gpt, "gpt.ln_f", channels, device)
+            self._final_norm = _norm(gpt, "final_norm", channels, device)
+            weight = gpt("mel_head.weight", settings.audio_tokens, channels)
+            # The head stays fp32: it is small, and its logits decide.
+            self._head = linear(weight, gpt("mel_head.bias", settings.audio_tokens), "fp32", device)
         codes, texts = settings.audio_tokens, settings.text_tokens
-        # The head stays fp32: it is small, and its logits decide.
-        self._head = linear(
-            gpt("mel_head.weight", codes, channels), gpt("mel_head.bias", codes), "fp32", device
-        )
         self._text = gpt("text_embedding.weight", texts, channels).to(device)
         self._text_positions = gpt("text_pos_embedding.emb.weight", -1, channels).to(device)
         self._code = gpt("mel_embedding.weight", codes, channels).to(device)
@@ -134,7 +133,7 @@ class Gpt:
 
     @property
     def compiled(self) -> bool:
-        """Whether layers.c computes the layers, and not PyTorch."""
+        """Whether layers.c computes the layers and what follows them, and not PyTorch."""
         return self._compiled is not None
 
     @property
@@ -211,13 +210,13 @@ class Gpt:
             x = self._rest(layer, x, attended)
         return x
 
-    def states(self, x: Tensor) -> Tensor:
-        """What predicts the next code and what the vocoder speaks: two norms over the last layer's output."""
-        return self._final_norm(self._last_norm(x))
-
-    def logits(self, states: Tensor) -> Tensor:
-        """(rows, channels) → (rows, codes), fp32."""
-        return self._head(states)
+    def states_and_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The last layer's output (rows, channels) → states, which the vocoder speaks, of the same shape, and
+        the next codes' logits (rows, codes); both fp32."""
+        if self._compiled is not None:
+            return self._compiled.states_and_logits(x)
+        states = self._final_norm(self._last_norm(x))
+        return states, self._head(states)
 
     def _heads(self, x: Tensor, rows: int) -> Tensor:
         """(rows × length, channels) → (rows, heads, length, head channels)."""

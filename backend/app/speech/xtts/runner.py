@@ -221,11 +221,11 @@ class Runner:
     def _choose(self, x: Tensor, start: int, stop: int) -> None:
         """From the last layer's output to the next code of rows `start` … `stop`."""
         rows = slice(start, stop)
-        states = self._gpt.states(x)
+        states, logits = self._gpt.states_and_logits(x)
         place = self._count[rows, None, None].expand(-1, 1, states.shape[-1])
         self._states[rows].scatter_(1, place, states[:, None])
         draw = self._draws[rows].gather(1, self._count[rows, None])[:, 0]
-        codes = sample(self._gpt.logits(states), self._seen[rows], draw, self._sampling)
+        codes = sample(logits, self._seen[rows], draw, self._sampling)
         self._code[rows] = codes
         self._seen[rows].scatter_(1, codes[:, None], True)
         self._count[rows] += 1

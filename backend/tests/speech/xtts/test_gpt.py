@@ -31,8 +31,8 @@ def forced(gpt: Gpt, reference: Reference, text: str) -> tuple[Tensor, Tensor, l
     seen[0, [1, gpt.settings.start_audio]] = True
     states, logits, choices = [], [], []
     for number, code in enumerate(codes, 1):
-        states.append(gpt.states(x)[0])
-        logits.append(gpt.logits(states[-1][None])[0])
+        for kept, new in zip((states, logits), gpt.states_and_logits(x), strict=True):
+            kept.append(new[0])
         choices.append(int(sample(logits[-1][None], seen, torch.zeros(1), Sampling(temperature=0))))
         seen[0, code] = True
         x = gpt.decode(gpt.embed(torch.tensor([code]), torch.tensor([number])), cache, lengths, 256)
@@ -102,12 +102,13 @@ def test_padded_prompts_and_the_cache_equal_the_plain_pass(
     out = gpt.prefill(padded, cache, 1, 32)
     for row, prompt in enumerate(prompts):
         expected = plainly(opened.weights, opened.settings, torch.cat((latents, prompt)))[32:]
-        torch.testing.assert_close(gpt.states(out[row, : len(prompt)]), expected, atol=1e-4, rtol=1e-4)
+        states, _ = gpt.states_and_logits(out[row, : len(prompt)])
+        torch.testing.assert_close(states, expected, atol=1e-4, rtol=1e-4)
     for row in range(3):
         cache.move(row + 1, row, 32 + len(prompts[row]))
     lengths = torch.tensor([32 + len(prompt) for prompt in prompts])
     new = gpt.embed(torch.tensor([5, 6, 7]), torch.tensor([1, 1, 1]))
-    states = gpt.states(gpt.decode(new, cache, lengths, 192))
+    states, _ = gpt.states_and_logits(gpt.decode(new, cache, lengths, 192))
     for row, prompt in enumerate(prompts):
         whole = torch.cat((latents, prompt, new[row : row + 1]))
         expected = plainly(opened.weights, opened.settings, whole)[-1]

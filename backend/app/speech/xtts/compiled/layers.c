@@ -1,4 +1,5 @@
-/* The GPT's layers on processors with AVX-512 (bf16 and VNNI): all layers of one pass in one call.
+/* The GPT's layers, and what follows them, on processors with AVX-512 (bf16 and VNNI): all layers of one pass in
+   one call, and in another the states and logits.
 
    PyTorch spends a step of one utterance on some 400 operations, and its products read weights at half the
    speed that the memory has. Here a step is a list of phases that a team of threads works through.
@@ -37,8 +38,16 @@ typedef struct {
     Product qkv, projection, expansion, contraction;
 } Layer;
 
+/* What follows the layers, in fp32 always: it is small, and its logits decide. */
+typedef struct {
+    const float *last_norm_weight, *last_norm_bias, *final_norm_weight, *final_norm_bias;
+    Product product;
+    int32_t codes; /* rounded up to whole panels */
+} Head;
+
 typedef struct {
     const Layer *layers;
+    Head head;
     int32_t count, channels, heads, precision;
 } Model;
 
@@ -117,10 +126,11 @@ typedef struct {
     float *query;        /* (tokens, channels) */
     float *wide;         /* (tokens, 4 channels): what attention saw, or the expansion */
     float *scores;       /* (threads, capacity rounded up) */
+    float *logits;       /* (tokens, codes) */
     int threads;
 } Run;
 
-enum { NORM_1, QKV, ATTENTION, TAKE, PROJECTION, NORM_2, EXPANSION, TAKE_WIDE, CONTRACTION, PHASES };
+enum { NORM_1, QKV, ATTENTION, TAKE, PROJECTION, NORM_2, EXPANSION, TAKE_WIDE, CONTRACTION, PHASES, HEAD };
 
 /* ---- the parts of a layer ---- */
 
@@ -150,10 +160,7 @@ static void take(Run *run, long token, const float *from, int inputs) {
     }
 }
 
-static void norm(Run *run, long token, const float *weight, const float *bias) {
-    int channels = run->model->channels;
-    const float *x = run->pass.x + token * channels;
-    float normed[channels];
+static void norm(const float *x, const float *weight, const float *bias, int channels, float *to) {
     __m512 sum = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
     for (int i = 0; i < channels; i += LANES) sum = _mm512_add_ps(sum, _mm512_loadu_ps(x + i));
     __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(sum) / channels);
@@ -164,8 +171,14 @@ static void norm(Run *run, long token, const float *weight, const float *bias) {
     __m512 factor = _mm512_set1_ps(1.0f / sqrtf(_mm512_reduce_add_ps(squares) / channels + 1e-5f));
     for (int i = 0; i < channels; i += LANES) {
         __m512 y = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(x + i), mean), factor);
-        _mm512_storeu_ps(normed + i, _mm512_fmadd_ps(y, _mm512_loadu_ps(weight + i), _mm512_loadu_ps(bias + i)));
+        _mm512_storeu_ps(to + i, _mm512_fmadd_ps(y, _mm512_loadu_ps(weight + i), _mm512_loadu_ps(bias + i)));
     }
+}
+
+static void take_normed(Run *run, long token, const float *weight, const float *bias) {
+    int channels = run->model->channels;
+    float normed[channels];
+    norm(run->pass.x + token * channels, weight, bias, channels, normed);
     take(run, token, normed, channels);
 }
 
@@ -177,6 +190,8 @@ INLINE void put(Run *run, int layer, int phase, long token, int output, __m512 y
     } else if (phase == PROJECTION || phase == CONTRACTION) {
         float *x = run->pass.x + token * channels + output;
         _mm512_storeu_ps(x, _mm512_add_ps(_mm512_loadu_ps(x), y));
+    } else if (phase == HEAD) {
+        _mm512_storeu_ps(run->logits + token * run->model->head.codes + output, y);
     } else if (output < channels) {
         _mm512_storeu_ps(run->query + token * channels + output, y);
     } else {
@@ -189,6 +204,7 @@ INLINE void put(Run *run, int layer, int phase, long token, int output, __m512 y
 }
 
 static long outputs_of(const Run *run, int phase) {
+    if (phase == HEAD) return run->model->head.codes;
     return run->model->channels * (phase == QKV ? 3L : phase == EXPANSION ? 4L : 1L);
 }
 
@@ -352,12 +368,12 @@ static void chunk(void *of, int phase, long at, int thread) {
     void (*panel)(Run *, int, int, const Product *, int) =
         precision == FP32 ? panel_fp32 : precision == BF16 ? panel_bf16 : panel_int8;
     switch (phase %= PHASES) {
-        case NORM_1: norm(run, at, layer->norm_1_weight, layer->norm_1_bias); break;
+        case NORM_1: take_normed(run, at, layer->norm_1_weight, layer->norm_1_bias); break;
         case QKV: panel(run, number, phase, &layer->qkv, at); break;
         case ATTENTION: attend(run, number, at / heads, at % heads, run->scores + thread * (run->pass.capacity + LANES)); break;
         case TAKE: take(run, at, run->wide + at * channels, channels); break;
         case PROJECTION: panel(run, number, phase, &layer->projection, at); break;
-        case NORM_2: norm(run, at, layer->norm_2_weight, layer->norm_2_bias); break;
+        case NORM_2: take_normed(run, at, layer->norm_2_weight, layer->norm_2_bias); break;
         case EXPANSION: panel(run, number, phase, &layer->expansion, at); break;
         case TAKE_WIDE: take(run, at, run->wide + at * 4 * channels, 4 * channels); break;
         case CONTRACTION: panel(run, number, phase, &layer->contraction, at); break;
@@ -393,4 +409,40 @@ bool run_layers(const Model *model, Team *team, const Pass *pass, int32_t thread
     bool done = team_run(team, &work, threads);
     free(memory);
     return done;
+}
+
+/* ---- what follows the layers ---- */
+
+enum { STATES, LOGITS, HEAD_PHASES };
+
+static long head_chunks(const void *of, int phase) {
+    const Run *run = of;
+    return phase == STATES ? run->pass.tokens : run->model->head.codes / PANEL;
+}
+
+static void head_chunk(void *of, int phase, long at, int thread) {
+    (void)thread;
+    Run *run = of;
+    const Head *head = &run->model->head;
+    int channels = run->model->channels;
+    if (phase == LOGITS) {
+        panel_fp32(run, 0, HEAD, &head->product, at);
+        return;
+    }
+    float normed[channels], *states = (float *)run->cells + at * channels;
+    norm(run->pass.x + at * channels, head->last_norm_weight, head->last_norm_bias, channels, normed);
+    norm(normed, head->final_norm_weight, head->final_norm_bias, channels, states);
+}
+
+/* From the last layer's output `x` (tokens, channels) to states (tokens, channels) and logits (tokens, codes). */
+bool run_head(const Model *model, Team *team, int32_t tokens, float *x, float *states, float *logits, int32_t threads) {
+    Run run = {
+        .model = model,
+        .pass = {.tokens = tokens, .x = x},
+        .cells = (uint32_t *)states,
+        .logits = logits,
+        .threads = threads,
+    };
+    Work work = {&run, HEAD_PHASES, head_chunks, head_chunk};
+    return team_run(team, &work, threads);
 }

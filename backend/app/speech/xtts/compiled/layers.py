@@ -1,4 +1,4 @@
-"""The GPT's layers in layers.c: their weights, packed, and the two passes over them."""
+"""The GPT's layers and head in layers.c: their weights, packed, the two passes, and what follows them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from app.speech.xtts.checkpoint import Settings, Weights
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from app.speech.xtts.linear import Precision
 
 _HEADS = (16, 64)  # channels of a head that layers.c knows
+_LAST_NORMS = ("last_norm", "final_norm")
 _CODES = {"fp32": 0, "bf16": 1, "int8": 2}
 
 
@@ -36,9 +38,18 @@ class _Layer(ctypes.Structure):
     ]
 
 
+class _Head(ctypes.Structure):
+    _fields_ = [
+        *((f"{name}_{part}", ctypes.c_void_p) for name in _LAST_NORMS for part in ("weight", "bias")),
+        ("product", _Product),
+        ("codes", ctypes.c_int32),
+    ]
+
+
 class _Model(ctypes.Structure):
     _fields_ = [
         ("layers", ctypes.POINTER(_Layer)),
+        ("head", _Head),
         *((name, ctypes.c_int32) for name in ("count", "channels", "heads", "precision")),
     ]
 
@@ -58,7 +69,7 @@ def supported(settings: Settings, device: torch.device) -> bool:
 
 
 class CompiledLayers:
-    """The layers' weights, packed, and the two passes over them. Results hang neither on what else is in a
+    """The weights, packed, the two passes over the layers, and what follows them. Results hang neither on what else is in a
     pass nor on the number of threads, which is PyTorch's at each call."""
 
     def __init__(self, weights: Weights, settings: Settings, precision: Precision) -> None:
@@ -67,9 +78,10 @@ class CompiledLayers:
         self._lock = threading.Lock()
         channels = settings.channels
         self._layers = (_Layer * settings.layers)(
-            *(self._layer(weights.under(f"h.{n}"), settings, precision) for n in range(settings.layers))
+            *(self._layer(weights.under(f"gpt.h.{n}"), settings, precision) for n in range(settings.layers))
         )
-        self._model = _Model(self._layers, settings.layers, channels, settings.heads, _CODES[precision])
+        sizes = (settings.layers, channels, settings.heads, _CODES[precision])
+        self._model = _Model(self._layers, self._head(weights, settings), *sizes)
         self._team = Team(torch.get_num_threads())
 
     def prefill(self, x: Tensor, cache: Cache, first: int, past: int) -> Tensor:
@@ -82,6 +94,19 @@ class CompiledLayers:
     def decode(self, x: Tensor, cache: Cache, lengths: Tensor) -> Tensor:
         """As Gpt.decode."""
         return self._run(x, cache, torch.arange(len(x)), lengths.clone())
+
+    def states_and_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As Gpt.states_and_logits."""
+        x = x.float().contiguous()
+        states = torch.empty_like(x)
+        logits = x.new_empty(len(x), self._model.head.codes)
+        pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (x, states, logits)]
+        with self._lock:
+            run = library.library().run_head
+            model = ctypes.byref(self._model)
+            if not run(model, self._team.handle, len(x), *pointers, torch.get_num_threads()):
+                raise MemoryError
+        return states, logits[:, : self._settings.audio_tokens]
 
     def _run(self, x: Tensor, cache: Cache, rows: Tensor, positions: Tensor) -> Tensor:
         out = x.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
@@ -118,18 +143,28 @@ class CompiledLayers:
         def divide(tensor: Tensor) -> None:
             tensor[:channels] *= scale
 
-        norms = [
-            self._keep(weights(f"{name}.{part}", channels).float().clone())
-            for name in ("ln_1", "ln_2")
-            for part in ("weight", "bias")
-        ]
         return _Layer(
-            *norms,
+            *self._norms(weights, channels, "ln_1", "ln_2"),
             product("attn.c_attn", 3 * channels, channels, divide),
             product("attn.c_proj", channels, channels),
             product("mlp.c_fc", 4 * channels, channels),
             product("mlp.c_proj", channels, 4 * channels),
         )
+
+    def _head(self, weights: Weights, settings: Settings) -> _Head:
+        codes, channels = settings.audio_tokens, settings.channels
+        weight, bias = weights("mel_head.weight", codes, channels), weights("mel_head.bias", codes)
+        more = -codes % PANEL
+        product = packed(F.pad(weight, (0, 0, 0, more)), F.pad(bias, (0, more)), "fp32")
+        norms = self._norms(weights, channels, "gpt.ln_f", "final_norm")
+        return _Head(*norms, _Product(*map(self._keep, product)), codes + more)
+
+    def _norms(self, weights: Weights, channels: int, *names: str) -> list[int | None]:
+        return [
+            self._keep(weights(f"{name}.{part}", channels).float().clone())
+            for name in names
+            for part in ("weight", "bias")
+        ]
 
     def _keep(self, tensor: Tensor | None) -> int | None:
         if tensor is None:

@@ -94,7 +94,7 @@ def _library() -> Any:
         return None
     found.team_new.argtypes, found.team_new.restype = [ctypes.c_int32], ctypes.c_void_p
     found.team_free.argtypes, found.team_free.restype = [ctypes.c_void_p], None
-    for name in ("run_layers", "run_chain"):
+    for name in ("run_layers", "run_head", "run_chain"):
         found[name].restype = ctypes.c_bool
     found.place_of.restype = ctypes.c_int64
     return found

@@ -230,12 +230,32 @@ def test_numbers_that_are_large_and_none_at_all(gpt: Gpt) -> None:
     assert gpt.decode(x, cache, torch.zeros(4, dtype=torch.int64), 32).isfinite().all()
 
 
+def test_what_follows_the_layers(gpt: Gpt, tiny_folder: Path) -> None:
+    """fp32 in every precision; of a row the same bits alone, in a batch, and with one thread."""
+    x = 3 * torch.randn(ROWS, gpt.settings.channels, generator=torch.Generator().manual_seed(5))
+    states, logits = gpt.states_and_logits(x)
+    for found, expected in zip(
+        (states, logits), plain(tiny_folder, "fp32").states_and_logits(x), strict=True
+    ):
+        assert found.shape == expected.shape
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    torch.set_num_threads(1)
+    for row in range(ROWS):
+        alone = gpt.states_and_logits(x[row : row + 1])
+        assert same(alone, (states[row : row + 1], logits[row : row + 1]))
+
+
 def test_memory_that_was_short(gpt: Gpt, monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(*given: Any) -> bool:
+        return False
+
     expected = decoded(gpt, [0, 1], 64)
     with monkeypatch.context() as patch:
-        patch.setattr(library, "library", lambda: SimpleNamespace(run_layers=lambda *given: False))
+        patch.setattr(library, "library", lambda: SimpleNamespace(run_layers=short, run_head=short))
         with pytest.raises(MemoryError):
             decoded(gpt, [0, 1], 64)
+        with pytest.raises(MemoryError):
+            gpt.states_and_logits(torch.zeros(1, gpt.settings.channels))
     assert all(map(same, decoded(gpt, [0, 1], 64), expected))
 
 
