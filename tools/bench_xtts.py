@@ -134,7 +134,7 @@ def compare(precision: str) -> dict[str, float]:
     with torch.inference_mode():
         prefix = gpt.prefix(torch.from_numpy(expected["voice/one/latents"]))
         for text in ("short", "usual"):
-            cache = Cache(gpt.settings, 1, 192, gpt.dtype, gpt.device)
+            cache = gpt.cache(1, 192)
             cache.put(0, prefix)
             prompt = gpt.prompt(expected[f"text/{text}/tokens"].tolist())
             x = gpt.prefill(prompt[None], cache, 0, 32)[:, -1]

@@ -47,6 +47,7 @@ class Layer:
 
 class Cache:
     """Keys and values of all layers: each (rows, heads, capacity, head channels), of which a prefix is used.
+    In int8, which layers.c alone reads and writes, four more bytes of a vector are its scale.
 
     On the CPU `capacity` follows what is needed, because products over a whole contiguous block are several
     times faster there than over a part of it; on a GPU it is what the model can ever need, so that a
@@ -61,10 +62,15 @@ class Cache:
         self.rows = rows
         self.capacity = capacity
         self._room = capacity
-        self._heads, self._head = settings.heads, settings.channels // settings.heads
-        shape = (rows, self._heads, capacity, self._head)
+        self._heads, self._width = settings.heads, self.width(settings, dtype)
+        shape = (rows, self._heads, capacity, self._width)
         self.keys = [_zeros(shape, dtype, device) for _ in range(settings.layers)]
         self.values = [_zeros(shape, dtype, device) for _ in range(settings.layers)]
+
+    @staticmethod
+    def width(settings: Settings, dtype: torch.dtype) -> int:
+        """Numbers of a head's vector."""
+        return settings.channels // settings.heads + (4 if dtype is torch.int8 else 0)
 
     def fit(self, needed: int, rows: int) -> None:
         """Change `capacity` to the next multiple of STEP from `needed`, keeping the first `rows` rows."""
@@ -74,12 +80,12 @@ class Cache:
         kept = min(capacity, self.capacity)
         grow = capacity > self._room
         self._room = -(-capacity // self.ROOM) * self.ROOM if grow else self._room
-        shape = (self.rows, self._heads, capacity, self._head)
+        shape = (self.rows, self._heads, capacity, self._width)
         for tensors in (self.keys, self.values):
             for layer, old in enumerate(tensors):
                 part = old[:rows, :, :kept]
                 if grow:
-                    room = (self.rows, self._heads, self._room, self._head)
+                    room = (self.rows, self._heads, self._room, self._width)
                     block = _zeros(room, old.dtype, old.device).view(-1)
                 else:  # in the same memory, for to be handed new one by the kernel takes longer
                     part = part.clone()
@@ -109,12 +115,14 @@ class Gpt:
     ) -> None:
         self.settings = settings
         self.device = device
-        self.dtype = compute_dtype(precision)
+        self.dtype = self.cached = compute_dtype(precision)
         channels, gpt = settings.channels, weights.under("gpt")
         self._compiled: layers.CompiledLayers | None = None
         self._layers: list[Layer] = []
         if layers.supported(settings, device):
             self._compiled = layers.CompiledLayers(gpt, settings, precision)
+            if precision == "int8":
+                self.cached = torch.int8
         else:
             self._layers = [
                 _layer(gpt.under(f"gpt.h.{number}"), settings, precision, device)
@@ -136,6 +144,9 @@ class Gpt:
         """Whether layers.c computes the layers and what follows them, and not PyTorch."""
         return self._compiled is not None
 
+    def cache(self, rows: int, capacity: int) -> Cache:
+        return Cache(self.settings, rows, capacity, self.cached, self.device)
+
     @property
     def max_prompt(self) -> int:
         """The most embeddings of one prompt: start, text, stop, start of audio."""
@@ -151,7 +162,7 @@ class Gpt:
 
     def prefix(self, latents: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of a voice's latents (count, channels), each (heads, count, …), a layer."""
-        cache = Cache(self.settings, 1, latents.shape[0], self.dtype, self.device)
+        cache = self.cache(1, latents.shape[0])
         self.prefill(latents.to(self.device, torch.float32)[None], cache, 0, 0)
         return [(key[0], value[0]) for key, value in zip(cache.keys, cache.values, strict=True)]
 

@@ -27,7 +27,8 @@ def slot_bytes(settings: Settings, dtype: torch.dtype, prompt: int) -> int:
     `prompt` is the most embeddings that its text can have.
     """
     positions = 32 + prompt + settings.max_codes + Cache.STEP
-    cache = 2 * settings.layers * settings.channels * positions * dtype.itemsize
+    vectors = 2 * settings.layers * settings.heads * positions
+    cache = vectors * Cache.width(settings, dtype) * dtype.itemsize
     return cache + (settings.max_codes + 1) * settings.channels * 4
 
 

@@ -73,7 +73,7 @@ class Model:
 
     def default_slots(self) -> int:
         """How many utterances to decode together: as many as fit, at their longest, up to what gains."""
-        slot = memory.slot_bytes(self.settings, self.gpt.dtype, self.gpt.max_prompt)
+        slot = memory.slot_bytes(self.settings, self.gpt.cached, self.gpt.max_prompt)
         if self.device.type == "cuda":
             return memory.slots_within(torch.cuda.mem_get_info()[0], 0, slot, "cuda")
         weights = memory.weight_bytes(self.settings, self.precision)

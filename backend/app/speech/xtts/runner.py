@@ -151,7 +151,7 @@ class Runner:
         settings, device = gpt.settings, gpt.device
         longest = 32 + gpt.max_prompt + settings.max_codes
         capacity = -(-longest // Cache.STEP) * Cache.STEP if device.type == "cuda" else Cache.STEP
-        self._cache = Cache(settings, slots, capacity, gpt.dtype, device)
+        self._cache = gpt.cache(slots, capacity)
         self._code = torch.zeros(slots, dtype=torch.long, device=device)
         self._count = torch.zeros(slots, dtype=torch.long, device=device)  # codes that a row has
         self._lengths = torch.zeros(slots, dtype=torch.long, device=device)  # cache positions in use

@@ -22,7 +22,7 @@ TEXTS = ("short", "usual", "long")
 def forced(gpt: Gpt, reference: Reference, text: str) -> tuple[Tensor, Tensor, list[int]]:
     """States, logits and greedy choices while coqui-tts's own codes are fed, by cache and prefix."""
     tokens, codes = reference[f"text/{text}/tokens"].tolist(), reference[f"text/{text}/codes"].tolist()
-    cache = Cache(gpt.settings, 3, 256, gpt.dtype, gpt.device)
+    cache = gpt.cache(3, 256)
     cache.put(0, gpt.prefix(torch.from_numpy(reference["voice/one/latents"])))
     prompt = gpt.prompt(tokens)
     x = gpt.prefill(prompt[None], cache, 0, 32)[:, -1]
@@ -94,7 +94,7 @@ def test_padded_prompts_and_the_cache_equal_the_plain_pass(
     opened, gpt = open_checkpoint(tiny_folder), tiny.gpt
     latents = torch.from_numpy(reference["voice/several/latents"])
     prompts = [gpt.prompt(reference[f"text/{text}/tokens"].tolist()) for text in TEXTS]
-    cache = Cache(gpt.settings, 4, 192, gpt.dtype, gpt.device)
+    cache = gpt.cache(4, 192)
     prefix = gpt.prefix(latents)
     for row in range(3):
         cache.put(row + 1, prefix)

@@ -22,7 +22,7 @@ GB = 10**9
         (64, "fp32", 32),
         (4.29, "bf16", 12),
         (4.29, "fp32", 3),
-        (4.29, "int8", 15),
+        (4.29, "int8", 29),
         (2, "bf16", 1),
     ],
 )
@@ -31,7 +31,7 @@ def test_slots_follow_the_memory(
 ) -> None:
     """Of the published model, whose longest utterance is 403 embeddings of text and 602 codes."""
     published = replace(tiny.settings, layers=30, channels=1024, max_audio=605)
-    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}[precision]
     slot = memory.slot_bytes(published, dtype, 405)
     weights = memory.weight_bytes(published, precision)
     assert memory.slots_within(int(gigabytes * GB), weights, slot, "cpu") == slots

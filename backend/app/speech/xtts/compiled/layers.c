@@ -8,9 +8,13 @@
    that they do not depend on how many tokens a pass has or how many threads work on it: bit by bit.
 
    Weights lie in panels of 32 outputs, [outputs / 32][inputs / g][32][g], where g numbers fill a cell of 32
-   bits: 1 fp32, 2 bf16, 4 int8. int8 weights are multiplied with activations of 16 bits, as two products of
-   8 bits: a number u = q + 32768 within 0 … 65535 is 256 high + low, so that
-   sum w q = 256 (sum w high - 128 sum w) + sum w low.  */
+   bits: 1 fp32, 2 bf16, 4 int8. int8 weights and their activations are whole numbers within ±127 with a scale
+   a block of 128 inputs, of each output and of each token: what is large in one block costs the others nothing.
+   The processor multiplies numbers without a sign by numbers with one, so weights lie there with 128 added,
+   and a block's sum begins at -128 times the sum of its activations.
+
+   The cache holds vectors of a head's numbers: fp32, bf16, or for INT8 whole numbers within ±127 of one byte
+   each, and after them their scale, a float.  */
 
 #include "team.h"
 #include "vectors.h"
@@ -21,6 +25,7 @@
 #include <string.h>
 
 enum { FP32, BF16, INT8 };
+enum { BLOCK = 128 };        /* int8: inputs of one scale */
 enum { EIGHT = 8, SIX = 6 }; /* tokens at once: as many as there are registers for their sums */
 enum { STEP = 8 };           /* of these at most are as many tokens as a step has; a prompt has more */
 
@@ -29,8 +34,7 @@ enum { STEP = 8 };           /* of these at most are as many tokens as a step ha
 typedef struct {
     const uint32_t *cells;
     const float *bias;
-    const float *scale;  /* int8: of each output's weights */
-    const int32_t *sums; /* int8: of each output's weights */
+    const float *scales; /* int8: [outputs / 32][blocks][32] */
 } Product;
 
 typedef struct {
@@ -55,7 +59,7 @@ typedef struct {
     int32_t tokens, capacity;      /* positions of a cache row */
     const int64_t *rows, *positions; /* of each token, in the cache */
     float *x;                      /* (tokens, channels): embeddings in, the last layer's output out */
-    void *const *keys, *const *values; /* a layer: (rows, heads, capacity, head), fp32 for FP32, else bf16 */
+    char *const *keys, *const *values; /* a layer: (rows, heads, capacity), a head's vector each */
 } Pass;
 
 /* ---- numbers ---- */
@@ -67,16 +71,37 @@ INLINE __m512 widened(const uint16_t *bf16) {
 
 INLINE void store_bf16(uint16_t *to, __m512 y) { _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh(y)); }
 
-/* Sixteen cached numbers from number `at` on. */
-INLINE __m512 cached(const void *block, long at, const bool wide) {
-    return wide ? _mm512_loadu_ps((const float *)block + at) : widened((const uint16_t *)block + at);
+INLINE void store_bytes(void *to, __m512i whole) { _mm_storeu_si128((__m128i *)to, _mm512_cvtepi32_epi8(whole)); }
+
+/* The factor that takes `count` numbers to whole ones within ±127; never infinite. */
+INLINE float factor_of(const float *from, int count) {
+    __m512 most = _mm512_set1_ps(1e-30f);
+    for (int i = 0; i < count; i += LANES) most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_loadu_ps(from + i)));
+    return 127.0f / _mm512_reduce_max_ps(most);
 }
 
-INLINE void cache(void *block, long at, __m512 y, bool wide) {
-    if (wide)
-        _mm512_storeu_ps((float *)block + at, y);
-    else
-        store_bf16((uint16_t *)block + at, y);
+INLINE __m512i whole(const float *from, float factor) {
+    return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(from), _mm512_set1_ps(factor)));
+}
+
+/* ---- vectors of the cache ---- */
+
+/* Their bytes. */
+INLINE long width(int head, const int precision) {
+    return precision == FP32 ? 4 * head : precision == BF16 ? 2 * head : head + (int)sizeof(float);
+}
+
+/* Sixteen numbers from number `at` on, but for their scale. */
+INLINE __m512 cached(const char *vector, int at, const int precision) {
+    if (precision == FP32) return _mm512_loadu_ps((const float *)vector + at);
+    if (precision == BF16) return widened((const uint16_t *)vector + at);
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(vector + at))));
+}
+
+INLINE float scale_of(const char *vector, int head, const int precision) {
+    float scale = 1.0f;
+    if (precision == INT8) memcpy(&scale, vector + head, sizeof scale);
+    return scale;
 }
 
 /* e to the x, to 2e-7: 2 to a whole number, times a polynomial (coefficients of Cephes' expf). */
@@ -120,19 +145,22 @@ INLINE __m512 sums_of(__m512 v[16]) {
 typedef struct {
     const Model *model;
     Pass pass;
-    uint32_t *cells;     /* activations of the next product: (tokens, inputs), int8: of the higher halves */
-    uint32_t *low;       /* int8: of the lower halves */
-    float *scales;       /* int8: (tokens,) */
+    uint32_t *cells;     /* activations of the next product: (tokens, inputs) */
+    float *scales;       /* int8: (tokens, blocks) */
+    int32_t *starts;     /* int8: (tokens, blocks), what a block's sum begins at */
     float *query;        /* (tokens, channels) */
+    float *fresh;        /* int8: (tokens, 2 channels), keys and values not yet in the cache */
     float *wide;         /* (tokens, 4 channels): what attention saw, or the expansion */
     float *scores;       /* (threads, capacity rounded up) */
     float *logits;       /* (tokens, codes) */
     int threads;
 } Run;
 
-enum { NORM_1, QKV, ATTENTION, TAKE, PROJECTION, NORM_2, EXPANSION, TAKE_WIDE, CONTRACTION, PHASES, HEAD };
+enum { NORM_1, QKV, KEEP, ATTENTION, TAKE, PROJECTION, NORM_2, EXPANSION, TAKE_WIDE, CONTRACTION, PHASES, HEAD };
 
 /* ---- the parts of a layer ---- */
+
+INLINE long blocks_of(long inputs) { return (inputs + BLOCK - 1) / BLOCK; }
 
 /* One token's numbers become the activations of the next product. */
 static void take(Run *run, long token, const float *from, int inputs) {
@@ -145,18 +173,19 @@ static void take(Run *run, long token, const float *from, int inputs) {
         for (int i = 0; i < inputs; i += LANES) store_bf16(to + i, _mm512_loadu_ps(from + i));
         return;
     }
-    __m512 most = _mm512_set1_ps(1e-30f);
-    for (int i = 0; i < inputs; i += LANES) most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_loadu_ps(from + i)));
-    float largest = _mm512_reduce_max_ps(most);
-    run->scales[token] = largest / 32767.0f;
-    __m512 factor = _mm512_set1_ps(32767.0f / largest);
-    __m512i middle = _mm512_set1_epi32(32768);
-    uint8_t *high = (uint8_t *)run->cells + token * inputs, *low = (uint8_t *)run->low + token * inputs;
-    for (int i = 0; i < inputs; i += LANES) {
-        __m512i u = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(from + i), factor));
-        u = _mm512_add_epi32(u, middle);
-        _mm_storeu_si128((__m128i *)(high + i), _mm512_cvtepi32_epi8(_mm512_srli_epi32(u, 8)));
-        _mm_storeu_si128((__m128i *)(low + i), _mm512_cvtepi32_epi8(u));
+    int8_t *to = (int8_t *)run->cells + token * inputs;
+    long blocks = blocks_of(inputs);
+    for (long block = 0; block < blocks; block++) {
+        int begin = block * BLOCK, end = begin + BLOCK < inputs ? begin + BLOCK : inputs;
+        float factor = factor_of(from + begin, end - begin);
+        __m512i sum = _mm512_setzero_si512();
+        for (int i = begin; i < end; i += LANES) {
+            __m512i q = whole(from + i, factor);
+            sum = _mm512_add_epi32(sum, q);
+            store_bytes(to + i, q);
+        }
+        run->scales[token * blocks + block] = 1.0f / factor;
+        run->starts[token * blocks + block] = -128 * _mm512_reduce_add_epi32(sum);
     }
 }
 
@@ -182,6 +211,14 @@ static void take_normed(Run *run, long token, const float *weight, const float *
     take(run, token, normed, channels);
 }
 
+/* Where the cache holds, or shall hold, one token's key or value. */
+INLINE char *vector_of(const Run *run, int layer, bool value, long token, int number) {
+    const Pass *pass = &run->pass;
+    int heads = run->model->heads;
+    long at = (pass->rows[token] * heads + number) * pass->capacity + pass->positions[token];
+    return (value ? pass->values : pass->keys)[layer] + at * width(run->model->channels / heads, run->model->precision);
+}
+
 /* Sixteen outputs of one token go where the phase wants them. */
 INLINE void put(Run *run, int layer, int phase, long token, int output, __m512 y) {
     int channels = run->model->channels;
@@ -194,12 +231,28 @@ INLINE void put(Run *run, int layer, int phase, long token, int output, __m512 y
         _mm512_storeu_ps(run->logits + token * run->model->head.codes + output, y);
     } else if (output < channels) {
         _mm512_storeu_ps(run->query + token * channels + output, y);
+    } else if (run->model->precision == INT8) {
+        _mm512_storeu_ps(run->fresh + token * 2 * channels + output - channels, y);
     } else {
-        const Pass *pass = &run->pass;
-        void *block = (output < 2 * channels ? pass->keys : pass->values)[layer];
+        bool value = output >= 2 * channels;
         int head = channels / run->model->heads, channel = output % channels;
-        long at = (pass->rows[token] * run->model->heads + channel / head) * pass->capacity + pass->positions[token];
-        cache(block, at * head + channel % head, y, run->model->precision == FP32);
+        char *vector = vector_of(run, layer, value, token, channel / head);
+        if (run->model->precision == FP32)
+            _mm512_storeu_ps((float *)vector + channel % head, y);
+        else
+            store_bf16((uint16_t *)vector + channel % head, y);
+    }
+}
+
+/* int8: one token's new keys and values go into the cache. */
+static void keep(Run *run, int layer, long token) {
+    int channels = run->model->channels, heads = run->model->heads, head = channels / heads;
+    for (int number = 0; number < 2 * heads; number++) {
+        const float *from = run->fresh + token * 2 * channels + number * head;
+        char *vector = vector_of(run, layer, number >= heads, token, number % heads);
+        float factor = factor_of(from, head), scale = 1.0f / factor;
+        for (int i = 0; i < head; i += LANES) store_bytes(vector + i, whole(from + i, factor));
+        memcpy(vector + head, &scale, sizeof scale);
     }
 }
 
@@ -221,36 +274,37 @@ INLINE void tile(Run *run, int layer, int phase, const Product *product, int pan
                  const uint32_t *next, const int tokens, const int precision) {
     const long depth = cells_of(inputs, precision);
     const uint32_t *w = product->cells + panel * depth * PANEL;
-    const uint32_t *a = run->cells + first * depth, *l = run->low + first * depth;
+    const uint32_t *a = run->cells + first * depth;
     __m512 y[EIGHT][2];
+    UNROLLED for (int i = 0; i < tokens; i++)
+        UNROLLED for (int j = 0; j < 2; j++) y[i][j] = _mm512_setzero_ps();
     if (precision == INT8) {
-        __m512i high[SIX][2], low[SIX][2];
-        UNROLLED for (int i = 0; i < tokens; i++)
-            UNROLLED for (int j = 0; j < 2; j++) high[i][j] = low[i][j] = _mm512_setzero_si512();
-        for (long k = 0; k < depth; k++) {
-            if (tokens > 1 && next != NULL) _mm_prefetch((const char *)(next + k * LANES), _MM_HINT_T1);
-            __m512i w0 = _mm512_loadu_si512(w + k * PANEL), w1 = _mm512_loadu_si512(w + k * PANEL + LANES);
-            UNROLLED for (int i = 0; i < tokens; i++) {
-                __m512i h = _mm512_set1_epi32(a[i * depth + k]), m = _mm512_set1_epi32(l[i * depth + k]);
-                MULTIPLY("vpdpbusd", high[i][0], h, w0);
-                MULTIPLY("vpdpbusd", high[i][1], h, w1);
-                MULTIPLY("vpdpbusd", low[i][0], m, w0);
-                MULTIPLY("vpdpbusd", low[i][1], m, w1);
+        const long blocks = blocks_of(inputs);
+        const float *scales = product->scales + panel * blocks * PANEL;
+        for (long block = 0, k = 0; block < blocks; block++) {
+            const long end = k + BLOCK / 4 < depth ? k + BLOCK / 4 : depth;
+            __m512i sum[EIGHT][2];
+            UNROLLED for (int i = 0; i < tokens; i++)
+                UNROLLED for (int j = 0; j < 2; j++)
+                    sum[i][j] = _mm512_set1_epi32(run->starts[(first + i) * blocks + block]);
+            for (; k < end; k++) {
+                if (tokens > 1 && next != NULL) _mm_prefetch((const char *)(next + k * LANES), _MM_HINT_T1);
+                __m512i w0 = _mm512_loadu_si512(w + k * PANEL), w1 = _mm512_loadu_si512(w + k * PANEL + LANES);
+                UNROLLED for (int i = 0; i < tokens; i++) {
+                    __m512i x = _mm512_set1_epi32(a[i * depth + k]);
+                    MULTIPLY("vpdpbusd", sum[i][0], w0, x);
+                    MULTIPLY("vpdpbusd", sum[i][1], w1, x);
+                }
             }
-        }
-        UNROLLED for (int j = 0; j < 2; j++) {
-            int output = panel * PANEL + j * LANES;
-            __m512i sums = _mm512_slli_epi32(_mm512_loadu_si512(product->sums + output), 7);
-            __m512 scale = _mm512_loadu_ps(product->scale + output);
-            UNROLLED for (int i = 0; i < tokens; i++) {
-                __m512 whole = _mm512_cvtepi32_ps(_mm512_sub_epi32(high[i][j], sums));
-                whole = _mm512_fmadd_ps(whole, _mm512_set1_ps(256.0f), _mm512_cvtepi32_ps(low[i][j]));
-                y[i][j] = _mm512_mul_ps(whole, _mm512_mul_ps(scale, _mm512_set1_ps(run->scales[first + i])));
+            UNROLLED for (int j = 0; j < 2; j++) {
+                __m512 scale = _mm512_loadu_ps(scales + block * PANEL + j * LANES);
+                UNROLLED for (int i = 0; i < tokens; i++) {
+                    __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(run->scales[(first + i) * blocks + block]));
+                    y[i][j] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[i][j]), factor, y[i][j]);
+                }
             }
         }
     } else {
-        UNROLLED for (int i = 0; i < tokens; i++)
-            UNROLLED for (int j = 0; j < 2; j++) y[i][j] = _mm512_setzero_ps();
         for (long k = 0; k < depth; k++) {
             if (tokens > 1 && next != NULL) _mm_prefetch((const char *)(next + k * LANES), _MM_HINT_T1);
             __m512 w0 = _mm512_loadu_ps(w + k * PANEL), w1 = _mm512_loadu_ps(w + k * PANEL + LANES);
@@ -298,11 +352,11 @@ PANELS(panel_bf16, BF16, EIGHT)
 PANELS(panel_int8, INT8, SIX)
 
 /* What one token's query sees of its row, in one head. */
-INLINE void look(Run *run, int layer, long token, int number, float *scores, const int groups, const bool wide) {
-    const Pass *pass = &run->pass;
-    const int head = groups * LANES, heads = run->model->heads;
-    long block = (pass->rows[token] * heads + number) * pass->capacity * head, count = pass->positions[token] + 1;
-    const void *keys = pass->keys[layer], *values = pass->values[layer];
+INLINE void look(Run *run, int layer, long token, int number, float *scores, const int groups, const int precision) {
+    const int head = groups * LANES;
+    const long position = run->pass.positions[token], count = position + 1, step = width(head, precision);
+    const char *keys = vector_of(run, layer, false, token, number) - position * step;
+    const char *values = vector_of(run, layer, true, token, number) - position * step;
     const float *query = run->query + token * run->model->channels + number * head;
     __m512 q[4], most = _mm512_set1_ps(-INFINITY);
     UNROLLED for (int j = 0; j < groups; j++) q[j] = _mm512_loadu_ps(query + j * LANES);
@@ -310,9 +364,12 @@ INLINE void look(Run *run, int layer, long token, int number, float *scores, con
         __m512 v[LANES];
         UNROLLED for (int i = 0; i < LANES; i++) {
             v[i] = _mm512_setzero_ps();
-            if (first + i < count)
+            if (first + i < count) {
+                const char *key = keys + (first + i) * step;
                 UNROLLED for (int j = 0; j < groups; j++)
-                    v[i] = _mm512_fmadd_ps(cached(keys, block + (first + i) * head + j * LANES, wide), q[j], v[i]);
+                    v[i] = _mm512_fmadd_ps(cached(key, j * LANES, precision), q[j], v[i]);
+                if (precision == INT8) v[i] = _mm512_mul_ps(v[i], _mm512_set1_ps(scale_of(key, head, precision)));
+            }
         }
         long left = count - first;
         __mmask16 there = left >= LANES ? 0xFFFF : (1u << left) - 1;
@@ -331,20 +388,32 @@ INLINE void look(Run *run, int layer, long token, int number, float *scores, con
     }
     UNROLLED for (int j = 0; j < groups; j++) seen[j] = _mm512_setzero_ps();
     for (long i = 0; i < count; i++) {
-        __m512 weight = _mm512_set1_ps(scores[i]);
+        const char *value = values + i * step;
+        __m512 weight = _mm512_set1_ps(scores[i] * scale_of(value, head, precision));
         UNROLLED for (int j = 0; j < groups; j++)
-            seen[j] = _mm512_fmadd_ps(cached(values, block + i * head + j * LANES, wide), weight, seen[j]);
+            seen[j] = _mm512_fmadd_ps(cached(value, j * LANES, precision), weight, seen[j]);
     }
     __m512 factor = _mm512_set1_ps(1.0f / _mm512_reduce_add_ps(total));
     float *to = run->wide + token * run->model->channels + number * head;
     UNROLLED for (int j = 0; j < groups; j++) _mm512_storeu_ps(to + j * LANES, _mm512_mul_ps(seen[j], factor));
 }
 
+#define LOOK(name, precision) \
+    static void name(Run *run, int layer, long token, int number, float *scores) { \
+        switch (run->model->channels / run->model->heads / LANES) { \
+            case 1: look(run, layer, token, number, scores, 1, precision); break; \
+            case 4: look(run, layer, token, number, scores, 4, precision); break; \
+        } \
+    }
+LOOK(look_fp32, FP32)
+LOOK(look_bf16, BF16)
+LOOK(look_int8, INT8)
+
 static void attend(Run *run, int layer, long token, int number, float *scores) {
-    bool wide = run->model->precision == FP32;
-    switch (run->model->channels / run->model->heads / LANES) {
-        case 1: wide ? look(run, layer, token, number, scores, 1, true) : look(run, layer, token, number, scores, 1, false); break;
-        case 4: wide ? look(run, layer, token, number, scores, 4, true) : look(run, layer, token, number, scores, 4, false); break;
+    switch (run->model->precision) {
+        case FP32: look_fp32(run, layer, token, number, scores); break;
+        case BF16: look_bf16(run, layer, token, number, scores); break;
+        case INT8: look_int8(run, layer, token, number, scores); break;
     }
 }
 
@@ -355,6 +424,7 @@ static long chunks(const void *of, int phase) {
     switch (phase %= PHASES) {
         case QKV: case PROJECTION: case EXPANSION: case CONTRACTION:
             return outputs_of(run, phase) / PANEL;
+        case KEEP: return run->model->precision == INT8 ? run->pass.tokens : 0;
         case ATTENTION: return run->pass.tokens * (long)run->model->heads;
         default: return run->pass.tokens;
     }
@@ -370,6 +440,7 @@ static void chunk(void *of, int phase, long at, int thread) {
     switch (phase %= PHASES) {
         case NORM_1: take_normed(run, at, layer->norm_1_weight, layer->norm_1_bias); break;
         case QKV: panel(run, number, phase, &layer->qkv, at); break;
+        case KEEP: keep(run, number, at); break;
         case ATTENTION: attend(run, number, at / heads, at % heads, run->scores + thread * (run->pass.capacity + LANES)); break;
         case TAKE: take(run, at, run->wide + at * channels, channels); break;
         case PROJECTION: panel(run, number, phase, &layer->projection, at); break;
@@ -385,10 +456,11 @@ bool run_layers(const Model *model, Team *team, const Pass *pass, int32_t thread
     long tokens = pass->tokens, channels = model->channels, wide = tokens * 4 * channels;
     int bytes = model->precision == FP32 ? 4 : model->precision == BF16 ? 2 : 1;
     size_t scores = (size_t)team_size(team, threads) * (pass->capacity + LANES) * sizeof(float);
-    size_t cells = (size_t)wide * bytes, low = model->precision == INT8 ? cells : 0;
-    size_t sizes[] = {cells, low, tokens * sizeof(float), tokens * channels * sizeof(float), wide * sizeof(float), scores};
-    size_t total = 0, offsets[6];
-    for (int i = 0; i < 6; i++) {
+    size_t blocks = tokens * blocks_of(4 * channels) * sizeof(float);
+    size_t query = tokens * channels * sizeof(float), fresh = model->precision == INT8 ? 2 * query : 0;
+    size_t sizes[] = {wide * bytes, blocks, blocks, query, fresh, wide * sizeof(float), scores};
+    size_t total = 0, offsets[7];
+    for (int i = 0; i < 7; i++) {
         offsets[i] = total;
         total += (sizes[i] + 63) / 64 * 64;
     }
@@ -398,11 +470,12 @@ bool run_layers(const Model *model, Team *team, const Pass *pass, int32_t thread
         .model = model,
         .pass = *pass,
         .cells = (uint32_t *)memory,
-        .low = (uint32_t *)(memory + offsets[1]),
-        .scales = (float *)(memory + offsets[2]),
+        .scales = (float *)(memory + offsets[1]),
+        .starts = (int32_t *)(memory + offsets[2]),
         .query = (float *)(memory + offsets[3]),
-        .wide = (float *)(memory + offsets[4]),
-        .scores = (float *)(memory + offsets[5]),
+        .fresh = (float *)(memory + offsets[4]),
+        .wide = (float *)(memory + offsets[5]),
+        .scores = (float *)(memory + offsets[6]),
         .threads = threads,
     };
     Work work = {&run, model->count * PHASES, chunks, chunk};

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 _HEADS = (16, 64)  # channels of a head that layers.c knows
 _LAST_NORMS = ("last_norm", "final_norm")
+_BLOCK = 128  # inputs of one scale
 _CODES = {"fp32": 0, "bf16": 1, "int8": 2}
 
 
 class _Product(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_void_p) for name in ("cells", "bias", "scale", "sums")]
+    _fields_ = [(name, ctypes.c_void_p) for name in ("cells", "bias", "scales")]
 
 
 class _Layer(ctypes.Structure):
@@ -138,7 +139,7 @@ class CompiledLayers:
             if change is not None:  # the query is divided by the root of the head's size
                 change(weight)
                 change(bias)
-            return _Product(*map(self._keep, (*packed(weight, bias, precision),)))
+            return _Product(*map(self._keep, packed(weight, bias, precision)))
 
         def divide(tensor: Tensor) -> None:
             tensor[:channels] *= scale
@@ -173,17 +174,17 @@ class CompiledLayers:
         return int(tensor.data_ptr())
 
 
-def packed(
-    weight: Tensor, bias: Tensor, precision: Precision
-) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """A product's (cells, bias, scale, sums) in layers.c's layout; of int8 alone the last two."""
+def packed(weight: Tensor, bias: Tensor, precision: Precision) -> tuple[Tensor, Tensor, Tensor | None]:
+    """A product's (cells, bias, scales) in layers.c's layout; scales in int8 alone."""
     outputs, inputs = weight.shape
-    scale = sums = None
+    scales = None
     if precision == "int8":
-        scale = weight.abs().amax(1).clamp(min=1e-8) / 127.0
-        weight = (weight / scale[:, None]).round()
-        sums = weight.sum(1).to(torch.int32)
-    sizes = {"fp32": (1, torch.float32), "bf16": (2, torch.bfloat16), "int8": (4, torch.int8)}
+        blocks = -(-inputs // _BLOCK)
+        apart = F.pad(weight, (0, blocks * _BLOCK - inputs)).view(outputs, blocks, _BLOCK)
+        scale = apart.abs().amax(2, keepdim=True).clamp(min=1e-8) / 127.0
+        weight = ((apart / scale).round() + 128.0).view(outputs, -1)[:, :inputs]
+        scales = scale.view(outputs // PANEL, PANEL, blocks).transpose(1, 2).contiguous()
+    sizes = {"fp32": (1, torch.float32), "bf16": (2, torch.bfloat16), "int8": (4, torch.uint8)}
     group, dtype = sizes[precision]
-    cells = weight.to(dtype).view(outputs // PANEL, PANEL, inputs // group, group).transpose(1, 2)
-    return cells.clone(memory_format=torch.contiguous_format), bias.float().clone(), scale, sums
+    cells = weight.to(dtype).reshape(outputs // PANEL, PANEL, inputs // group, group).transpose(1, 2)
+    return cells.clone(memory_format=torch.contiguous_format), bias.float().clone(), scales

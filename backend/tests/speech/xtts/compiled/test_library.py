@@ -86,7 +86,7 @@ def works_without(tiny_folder: Path) -> None:
     assert not gpt.compiled
     assert not vocoder.compiled
     channels = opened.settings.channels
-    row = Cache(opened.settings, 1, 32, gpt.dtype, CPU)
+    row = gpt.cache(1, 32)
     assert gpt.prefill(torch.ones(1, 3, channels), row, 0, 0).isfinite().all()
     assert vocoder(torch.ones(1, 2, channels), torch.ones(1, 512)).shape == (1, 2 * HOP)
 
