@@ -21,7 +21,7 @@ import torch
 
 from app.speech.xtts.checkpoint import open_checkpoint
 from app.speech.xtts.compiled import layers, library
-from app.speech.xtts.gpt import Cache, Gpt
+from app.speech.xtts.gpt import Gpt
 from app.speech.xtts.model import Model
 from app.speech.xtts.vocoder import HOP, Vocoder
 
