@@ -177,6 +177,20 @@ static void multiply_rows(const int16_t *cells, long apart, long inputs, const i
     }
 }
 
+/* What one tile's results of one panel will be added to comes near: waiting for it took up to half of the way back. */
+INLINE void prefetch(const Step *step, long phase, long tile, int panel, const int outputs) {
+    const Convolution *c = step->convolution;
+    UNROLLED for (int i = 0; i < outputs; i++) {
+        long at = phase + c->dilation * (outputs * tile + i);
+        if (at >= step->kept.to) return;
+        long place = at * c->outputs + panel * PANEL;
+        UNROLLED for (int half = 0; half < PANEL; half += LANES) {
+            if (step->residual != NULL) _mm_prefetch((const char *)(step->residual + place + half), _MM_HINT_T0);
+            if (step->sum != NULL) _mm_prefetch((const char *)(step->sum + place + half), _MM_HINT_T0);
+        }
+    }
+}
+
 /* One tile's products of one panel become its results. */
 INLINE void transform_back(const Step *step, long phase, long tile, int panel, const float *products, const int outputs,
                            const int points) {
@@ -244,8 +258,10 @@ INLINE void block(const Step *step, long at, long count, const Room *room, const
                                       c->scale + (p * panels + panel) * PANEL, room->products + p * ROWS * PANEL,
                                       group + input > 0, some);
                 }
-            for (long i = 0; i < some; i++)
+            for (long i = 0; i < some; i++) {
+                prefetch(step, phase, first + start + i + 1, panel, outputs);
                 transform_back(step, phase, first + start + i, panel, room->products + i * PANEL, outputs, points);
+            }
         }
 }
 
