@@ -31,9 +31,10 @@ _PARTS = ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16", "avx512_
 _PROCESSOR = Path("/proc/cpuinfo")
 # Products and sums are not joined unless the code says so: else results hang on which loop GCC joins them in.
 _FLAGS = (
-    *("-O2", "-ffp-contract=off", "-shared", "-fPIC", "-pthread", "-mfma"),
+    *("-O2", "-ffp-contract=off", "-fPIC", "-pthread", "-mfma"),
     *(f"-m{part.replace('_', '')}" for part in _PARTS),
 )
+_PATIENCE = 300  # seconds for the compiler
 _compiling = threading.Lock()
 _log = logging.getLogger(__name__)
 
@@ -83,11 +84,7 @@ def _library() -> Any:
         folder = _cache_folder()
         path = folder / f"xtts-{name}.so"
         if not path.is_file():
-            fresh = folder / f"{path.name}.{os.getpid()}"
-            sources = [str(_FOLDER / source) for source in _SOURCES]
-            command = [compiler, *_FLAGS, *sources, "-o", str(fresh), "-lm"]
-            subprocess.run(command, check=True, capture_output=True, timeout=300)
-            fresh.replace(path)
+            _compile(compiler, path)
         found = ctypes.CDLL(str(path))
     except (OSError, subprocess.SubprocessError) as error:
         _log.warning("tts.xtts.not_compiled", extra={"error": type(error).__name__})
@@ -98,6 +95,32 @@ def _library() -> Any:
         found[name].restype = ctypes.c_bool
     found.place_of.restype = ctypes.c_int64
     return found
+
+
+def _compile(compiler: str, path: Path) -> None:
+    """All sources at once, each by a process of its own; then as one file."""
+    fresh = path.parent / f"{path.name}.{os.getpid()}"
+    with tempfile.TemporaryDirectory() as folder:
+        objects = [f"{folder}/{source}.o" for source in _SOURCES]
+        commands = [
+            [compiler, *_FLAGS, "-c", str(_FOLDER / source), "-o", out]
+            for source, out in zip(_SOURCES, objects, strict=True)
+        ]
+        running = [
+            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            for command in commands
+        ]
+        try:
+            failed = [process for process in running if process.wait(_PATIENCE) != 0]
+        finally:
+            for process in running:
+                process.kill()  # which does nothing to those that have ended
+                process.wait()
+        if failed:
+            raise subprocess.CalledProcessError(failed[0].returncode, compiler)
+        command = [compiler, *_FLAGS, "-shared", *objects, "-o", str(fresh), "-lm"]
+        subprocess.run(command, check=True, capture_output=True, timeout=_PATIENCE)
+    fresh.replace(path)
 
 
 def _cache_folder() -> Path:
