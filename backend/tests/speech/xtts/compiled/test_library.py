@@ -4,6 +4,7 @@ import ctypes
 import logging
 import os
 import pwd
+import signal
 import subprocess
 import sys
 import tempfile
@@ -130,16 +131,18 @@ def test_a_compiler_that_fails(
     assert len(calls.read_text().splitlines()) == (len(library._SOURCES) if end == "exit 1" else EACH)
 
 
-def test_a_compiler_that_never_ends(
-    compiler: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    pids = tmp_path / "pids"
-    compiler(f"echo $$ >> {pids}\nexec sleep 60")
-    monkeypatch.setattr(library, "_PATIENCE", 0.2)
+def test_a_compiler_that_never_ends(compiler: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    started, popen = [], subprocess.Popen
+
+    def recorded(*given: Any, **options: Any) -> Any:
+        started.append(popen(*given, **options))
+        return started[-1]
+
+    compiler("exec sleep 60")
+    monkeypatch.setattr(subprocess, "Popen", recorded)
+    monkeypatch.setattr(library, "_PATIENCE", 0.05)
     assert library.library() is None
-    for pid in pids.read_text().split():
-        with pytest.raises(ProcessLookupError):
-            os.kill(int(pid), 0)
+    assert [process.returncode for process in started] == [-signal.SIGKILL] * len(library._SOURCES)
 
 
 def test_compiled_once(compiler: Callable[[str], Path], loaded: list[Path], tmp_path: Path) -> None:
