@@ -13,6 +13,15 @@
    The processor multiplies numbers without a sign by numbers with one, so weights lie there with 128 added,
    and a block's sum begins at -128 times the sum of its activations.
 
+   bf16 weights are kept in 12 bits, because a step of one token takes as long as reading them. An output has a
+   scale, the power of two that its largest weight reaches; of a weight divided by it only four bits of the
+   exponent are needed. Multiplied by 2^-112 besides, these are the exponents 1 to 15 of bf16 itself (0 is zero),
+   so the bits 14 to 11 of every number are free. A weight below 2^-14 of the scale becomes that or 0, whichever is
+   nearer: it is off by 2^-15 of the scale at most. All others are their bf16 numbers, bit by bit. Of every four
+   vectors of sixteen cells (two cells of each output) three are kept, the fourth in the free bits of these: see
+   `fourth`. Activations are multiplied by 2^64, so that their products with numbers so small do not vanish, and
+   sums by 2^48 and the scale. All these are powers of two, which cost nothing of any number.
+
    The cache holds vectors of a head's numbers: fp32, bf16, or for INT8 whole numbers within ±127 of one byte
    each, and after them their scale, a float.  */
 
@@ -24,17 +33,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FP32, BF16, INT8 };
+enum { FP32, BF16, INT8, UNPACKED }; /* the last: what a panel of BF16 becomes for a second lot of tokens */
 enum { BLOCK = 128 };        /* int8: inputs of one scale */
 enum { EIGHT = 8, SIX = 6 }; /* tokens at once: as many as there are registers for their sums */
 enum { STEP = 8 };           /* of these at most are as many tokens as a step has; a prompt has more */
+enum { AHEAD = 1024 };       /* cells, 4 KB: weights are called so long before they are read */
 
 /* ---- what Python hands over; layers.py has the same structures ---- */
 
 typedef struct {
     const uint32_t *cells;
     const float *bias;
-    const float *scales; /* int8: [outputs / 32][blocks][32] */
+    const float *scales; /* bf16: 2^48 times each output's; int8: [outputs / 32][blocks][32] */
 } Product;
 
 typedef struct {
@@ -70,6 +80,9 @@ INLINE __m512 widened(const uint16_t *bf16) {
 }
 
 INLINE void store_bf16(uint16_t *to, __m512 y) { _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh(y)); }
+
+/* What bf16 weights are multiplied with: see above. */
+INLINE void store_lifted(uint16_t *to, __m512 y) { store_bf16(to, _mm512_mul_ps(y, _mm512_set1_ps(0x1p64f))); }
 
 INLINE void store_bytes(void *to, __m512i whole) { _mm_storeu_si128((__m128i *)to, _mm512_cvtepi32_epi8(whole)); }
 
@@ -152,6 +165,7 @@ typedef struct {
     float *fresh;        /* int8: (tokens, 2 channels), keys and values not yet in the cache */
     float *wide;         /* (tokens, 4 channels): what attention saw, or the expansion */
     float *scores;       /* (threads, capacity rounded up) */
+    uint32_t *unpacked;  /* bf16 and many tokens: (threads, cells of the largest panel) */
     float *logits;       /* (tokens, codes) */
     int threads;
 } Run;
@@ -170,7 +184,7 @@ static void take(Run *run, long token, const float *from, int inputs) {
     }
     if (run->model->precision == BF16) {
         uint16_t *to = (uint16_t *)run->cells + token * inputs;
-        for (int i = 0; i < inputs; i += LANES) store_bf16(to + i, _mm512_loadu_ps(from + i));
+        for (int i = 0; i < inputs; i += LANES) store_lifted(to + i, _mm512_loadu_ps(from + i));
         return;
     }
     int8_t *to = (int8_t *)run->cells + token * inputs;
@@ -265,15 +279,41 @@ static long inputs_of(const Run *run, int phase) { return run->model->channels *
 
 /* `inputs` numbers in cells. */
 INLINE long cells_of(long inputs, const int precision) {
-    return precision == FP32 ? inputs : precision == BF16 ? inputs / 2 : inputs / 4;
+    return precision == FP32 ? inputs : precision == INT8 ? inputs / 4 : inputs / 2;
 }
 
-/* `tokens` tokens from number `first` on, times one panel; meanwhile half a panel at `next` (or NULL) is called
-   from afar. */
-INLINE void tile(Run *run, int layer, int phase, const Product *product, int panel, int inputs, long first,
-                 const uint32_t *next, const int tokens, const int precision) {
+/* The cells of a panel as it is kept. */
+INLINE long size_of(long inputs, const int precision) {
+    long whole = cells_of(inputs, precision) * PANEL;
+    return precision == BF16 || precision == UNPACKED ? whole / 4 * 3 : whole;
+}
+
+/* bf16: of three vectors of cells the numbers that are theirs … */
+INLINE __m512i own(__m512i kept) { return _mm512_and_si512(kept, _mm512_set1_epi32(0x87FF87FF)); }
+
+/* … and the numbers of the fourth: rotated by 4, 8 and 12 bits, the free ones lie where these have theirs. */
+INLINE __m512i fourth(__m512i p, __m512i q, __m512i r) {
+    const int choose = 0xCA; /* bits of the second where the first has ones, else of the third */
+    p = _mm512_rol_epi32(p, 4), q = _mm512_rol_epi32(q, 8), r = _mm512_rol_epi32(r, 12);
+    q = _mm512_ternarylogic_epi32(_mm512_set1_epi32(0x00780078), q, p, choose);
+    return own(_mm512_ternarylogic_epi32(_mm512_set1_epi32(0x07800780), r, q, choose));
+}
+
+/* The cells of the largest panel, unpacked. */
+static long largest(const Model *model) { return cells_of(4L * model->channels, UNPACKED) * PANEL; }
+
+/* Calls cells from memory: by itself the processor calls fewer, and none beyond a page of 4 KB. */
+INLINE void call(const uint32_t *cells, const int vectors) {
+    UNROLLED for (int i = 0; i < vectors; i++) _mm_prefetch((const char *)(cells + i * LANES), _MM_HINT_T1);
+}
+
+/* The sums of `tokens` tokens from number `first` on with the panel at `w`. Meanwhile are called: for the first
+   tokens what comes of this panel, for others half a panel at `next` (or NULL). bf16: the panel is unpacked to
+   `unpacked` (or NULL) as well. */
+INLINE void tile(const Run *run, const Product *product, int panel, const uint32_t *w, int inputs, long first,
+                 const uint32_t *next, uint32_t *unpacked, float sums[EIGHT][PANEL], const int tokens,
+                 const int precision) {
     const long depth = cells_of(inputs, precision);
-    const uint32_t *w = product->cells + panel * depth * PANEL;
     const uint32_t *a = run->cells + first * depth;
     __m512 y[EIGHT][2];
     UNROLLED for (int i = 0; i < tokens; i++)
@@ -288,7 +328,8 @@ INLINE void tile(Run *run, int layer, int phase, const Product *product, int pan
                 UNROLLED for (int j = 0; j < 2; j++)
                     sum[i][j] = _mm512_set1_epi32(run->starts[(first + i) * blocks + block]);
             for (; k < end; k++) {
-                if (tokens > 1 && next != NULL) _mm_prefetch((const char *)(next + k * LANES), _MM_HINT_T1);
+                if (first == 0) call(w + k * PANEL + AHEAD, 2);
+                if (next != NULL) call(next + k * LANES, 1);
                 __m512i w0 = _mm512_loadu_si512(w + k * PANEL), w1 = _mm512_loadu_si512(w + k * PANEL + LANES);
                 UNROLLED for (int i = 0; i < tokens; i++) {
                     __m512i x = _mm512_set1_epi32(a[i * depth + k]);
@@ -304,13 +345,30 @@ INLINE void tile(Run *run, int layer, int phase, const Product *product, int pan
                 }
             }
         }
+    } else if (precision == BF16) {
+        for (long k = 0; k < depth; k += 2, w += 3 * LANES) {
+            call(w + AHEAD, 3);
+            __m512i p = _mm512_loadu_si512(w), q = _mm512_loadu_si512(w + LANES);
+            __m512i r = _mm512_loadu_si512(w + 2 * LANES);
+            __m512i four[] = {own(p), own(q), own(r), fourth(p, q, r)};
+            if (unpacked != NULL)
+                UNROLLED for (int j = 0; j < 4; j++) _mm512_store_si512(unpacked + k * PANEL + j * LANES, four[j]);
+            UNROLLED for (int j = 0; j < 2; j++)
+                UNROLLED for (int i = 0; i < tokens; i++) {
+                    __m512i x = _mm512_set1_epi32(a[i * depth + k + j]);
+                    MULTIPLY("vdpbf16ps", y[i][0], x, four[2 * j]);
+                    MULTIPLY("vdpbf16ps", y[i][1], x, four[2 * j + 1]);
+                }
+        }
     } else {
+        const long line = precision == UNPACKED ? LANES / 4 * 3 : LANES; /* of half a panel as it is kept */
         for (long k = 0; k < depth; k++) {
-            if (tokens > 1 && next != NULL) _mm_prefetch((const char *)(next + k * LANES), _MM_HINT_T1);
+            if (precision == FP32 && first == 0) call(w + k * PANEL + AHEAD, 2);
+            if (next != NULL) call(next + k * line, 1);
             __m512 w0 = _mm512_loadu_ps(w + k * PANEL), w1 = _mm512_loadu_ps(w + k * PANEL + LANES);
             UNROLLED for (int i = 0; i < tokens; i++) {
                 __m512 x = _mm512_castsi512_ps(_mm512_set1_epi32(a[i * depth + k]));
-                if (precision == BF16) {
+                if (precision == UNPACKED) {
                     MULTIPLY("vdpbf16ps", y[i][0], x, w0);
                     MULTIPLY("vdpbf16ps", y[i][1], x, w1);
                 } else {
@@ -320,36 +378,62 @@ INLINE void tile(Run *run, int layer, int phase, const Product *product, int pan
             }
         }
     }
-    UNROLLED for (int j = 0; j < 2; j++) {
-        int output = panel * PANEL + j * LANES;
-        __m512 bias = _mm512_loadu_ps(product->bias + output);
-        UNROLLED for (int i = 0; i < tokens; i++)
-            put(run, layer, phase, first + i, output, _mm512_add_ps(y[i][j], bias));
+    UNROLLED for (int i = 0; i < tokens; i++)
+        UNROLLED for (int j = 0; j < 2; j++) _mm512_storeu_ps(sums[i] + j * LANES, y[i][j]);
+}
+
+typedef void Lot(const Run *run, const Product *product, int panel, const uint32_t *w, int inputs, long first,
+                 const uint32_t *next, uint32_t *unpacked, float sums[EIGHT][PANEL], int tokens);
+
+#define LOT(name, precision, cases) \
+    static void name(const Run *run, const Product *product, int panel, const uint32_t *w, int inputs, long first, \
+                     const uint32_t *next, uint32_t *unpacked, float sums[EIGHT][PANEL], int tokens) { \
+        switch (tokens) { cases(precision) } \
+    }
+#define CASE(n, precision) \
+    case n: tile(run, product, panel, w, inputs, first, next, unpacked, sums, n, precision); break;
+#define FOUR_TO_SIX(p) CASE(4, p) CASE(5, p) CASE(6, p)
+#define ONE_TO_SIX(p) CASE(1, p) CASE(2, p) CASE(3, p) FOUR_TO_SIX(p)
+#define FOUR_TO_EIGHT(p) FOUR_TO_SIX(p) CASE(7, p) CASE(8, p) /* a lot of more than eight has four at least */
+#define ONE_TO_EIGHT(p) ONE_TO_SIX(p) CASE(7, p) CASE(8, p)
+LOT(lot_fp32, FP32, ONE_TO_EIGHT)
+LOT(lot_bf16, BF16, ONE_TO_EIGHT)
+LOT(lot_unpacked, UNPACKED, FOUR_TO_EIGHT)
+LOT(lot_int8, INT8, ONE_TO_SIX)
+
+/* Sums of `tokens` tokens from number `first` on become a panel's outputs. */
+static void finish(Run *run, int layer, int phase, const Product *product, int precision, int panel, long first,
+                   int tokens, float sums[EIGHT][PANEL]) {
+    for (int j = 0; j < PANEL; j += LANES) {
+        int output = panel * PANEL + j;
+        for (int i = 0; i < tokens; i++) {
+            __m512 y = _mm512_loadu_ps(sums[i] + j);
+            if (precision == BF16) y = _mm512_mul_ps(y, _mm512_loadu_ps(product->scales + output));
+            put(run, layer, phase, first + i, output, _mm512_add_ps(y, _mm512_loadu_ps(product->bias + output)));
+        }
     }
 }
 
 /* One panel for all tokens, as many at once as there are registers for. In a step, reading a panel takes as long
    as multiplying it with two such lots; so while it is multiplied with the second and the third one, the panel
    that this thread will most likely take next is called. */
-#define PANELS(name, precision, most) \
-    static void name(Run *run, int layer, int phase, const Product *product, int panel) { \
-        long inputs = inputs_of(run, phase), panels = outputs_of(run, phase) / PANEL, next = panel + run->threads; \
-        long half = cells_of(inputs, precision) * LANES; \
-        long tokens = run->pass.tokens, pieces = (tokens + most - 1) / most; \
-        for (long piece = 0; piece < pieces; piece++) { \
-            bool call = pieces <= STEP && next < panels && (piece == 1 || piece == 2); \
-            const uint32_t *from = call ? product->cells + next * 2 * half + (piece - 1) * half : NULL; \
-            long first = tokens * piece / pieces; \
-            switch (tokens * (piece + 1) / pieces - first) { most##_CASES(precision) } \
-        } \
+static void multiply(Run *run, int layer, int phase, const Product *product, int precision, int panel, int thread) {
+    long inputs = inputs_of(run, phase), panels = outputs_of(run, phase) / PANEL, next = panel + run->threads;
+    long size = size_of(inputs, precision), half = size / 2, most = precision == INT8 ? SIX : EIGHT;
+    long tokens = run->pass.tokens, pieces = (tokens + most - 1) / most;
+    const uint32_t *w = product->cells + panel * size;
+    uint32_t *unpacked = precision == BF16 && pieces > 1 ? run->unpacked + thread * largest(run->model) : NULL;
+    Lot *lot = precision == FP32 ? lot_fp32 : precision == BF16 ? lot_bf16 : lot_int8;
+    for (long piece = 0; piece < pieces; piece++) {
+        bool early = pieces <= STEP && next < panels && (piece == 1 || piece == 2);
+        const uint32_t *from = early ? product->cells + next * size + (piece - 1) * half : NULL;
+        long first = tokens * piece / pieces, count = tokens * (piece + 1) / pieces - first;
+        float sums[EIGHT][PANEL];
+        lot(run, product, panel, w, inputs, first, from, unpacked, sums, count);
+        finish(run, layer, phase, product, precision, panel, first, count, sums);
+        if (unpacked != NULL) w = unpacked, lot = lot_unpacked;
     }
-#define CASE(n, precision) \
-    case n: tile(run, layer, phase, product, panel, inputs, first, from, n, precision); break;
-#define SIX_CASES(p) CASE(1, p) CASE(2, p) CASE(3, p) CASE(4, p) CASE(5, p) CASE(6, p)
-#define EIGHT_CASES(p) SIX_CASES(p) CASE(7, p) CASE(8, p)
-PANELS(panel_fp32, FP32, EIGHT)
-PANELS(panel_bf16, BF16, EIGHT)
-PANELS(panel_int8, INT8, SIX)
+}
 
 /* What one token's query sees of its row, in one head. */
 INLINE void look(Run *run, int layer, long token, int number, float *scores, const int groups, const int precision) {
@@ -435,19 +519,17 @@ static void chunk(void *of, int phase, long at, int thread) {
     int number = phase / PHASES;
     const Layer *layer = run->model->layers + number;
     int precision = run->model->precision, channels = run->model->channels, heads = run->model->heads;
-    void (*panel)(Run *, int, int, const Product *, int) =
-        precision == FP32 ? panel_fp32 : precision == BF16 ? panel_bf16 : panel_int8;
     switch (phase %= PHASES) {
         case NORM_1: take_normed(run, at, layer->norm_1_weight, layer->norm_1_bias); break;
-        case QKV: panel(run, number, phase, &layer->qkv, at); break;
+        case QKV: multiply(run, number, phase, &layer->qkv, precision, at, thread); break;
         case KEEP: keep(run, number, at); break;
         case ATTENTION: attend(run, number, at / heads, at % heads, run->scores + thread * (run->pass.capacity + LANES)); break;
         case TAKE: take(run, at, run->wide + at * channels, channels); break;
-        case PROJECTION: panel(run, number, phase, &layer->projection, at); break;
+        case PROJECTION: multiply(run, number, phase, &layer->projection, precision, at, thread); break;
         case NORM_2: take_normed(run, at, layer->norm_2_weight, layer->norm_2_bias); break;
-        case EXPANSION: panel(run, number, phase, &layer->expansion, at); break;
+        case EXPANSION: multiply(run, number, phase, &layer->expansion, precision, at, thread); break;
         case TAKE_WIDE: take(run, at, run->wide + at * 4 * channels, 4 * channels); break;
-        case CONTRACTION: panel(run, number, phase, &layer->contraction, at); break;
+        case CONTRACTION: multiply(run, number, phase, &layer->contraction, precision, at, thread); break;
     }
 }
 
@@ -458,9 +540,11 @@ bool run_layers(const Model *model, Team *team, const Pass *pass, int32_t thread
     size_t scores = (size_t)team_size(team, threads) * (pass->capacity + LANES) * sizeof(float);
     size_t blocks = tokens * blocks_of(4 * channels) * sizeof(float);
     size_t query = tokens * channels * sizeof(float), fresh = model->precision == INT8 ? 2 * query : 0;
-    size_t sizes[] = {wide * bytes, blocks, blocks, query, fresh, wide * sizeof(float), scores};
-    size_t total = 0, offsets[7];
-    for (int i = 0; i < 7; i++) {
+    bool unpacks = model->precision == BF16 && tokens > EIGHT;
+    size_t panels = unpacks ? team_size(team, threads) * largest(model) * sizeof(uint32_t) : 0;
+    size_t sizes[] = {wide * bytes, blocks, blocks, query, fresh, wide * sizeof(float), scores, panels};
+    size_t total = 0, offsets[8];
+    for (int i = 0; i < 8; i++) {
         offsets[i] = total;
         total += (sizes[i] + 63) / 64 * 64;
     }
@@ -476,6 +560,7 @@ bool run_layers(const Model *model, Team *team, const Pass *pass, int32_t thread
         .fresh = (float *)(memory + offsets[4]),
         .wide = (float *)(memory + offsets[5]),
         .scores = (float *)(memory + offsets[6]),
+        .unpacked = (uint32_t *)(memory + offsets[7]),
         .threads = threads,
     };
     Work work = {&run, model->count * PHASES, chunks, chunk};
@@ -494,12 +579,11 @@ static long head_chunks(const void *of, int phase) {
 }
 
 static void head_chunk(void *of, int phase, long at, int thread) {
-    (void)thread;
     Run *run = of;
     const Head *head = &run->model->head;
     int channels = run->model->channels;
     if (phase == LOGITS) {
-        panel_fp32(run, 0, HEAD, &head->product, at);
+        multiply(run, 0, HEAD, &head->product, FP32, at, thread);
         return;
     }
     float normed[channels], *states = (float *)run->cells + at * channels;

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from app.speech.xtts.checkpoint import Settings, Weights
 from app.speech.xtts.compiled import library
-from app.speech.xtts.compiled.library import PANEL, Team
+from app.speech.xtts.compiled.library import LANES, PANEL, Team
 
 if TYPE_CHECKING:
     from app.speech.xtts.gpt import Cache
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _HEADS = (16, 64)  # channels of a head that layers.c knows
 _LAST_NORMS = ("last_norm", "final_norm")
 _BLOCK = 128  # inputs of one scale
+_FREE = 0x78007800  # bits of two bf16 numbers of small exponents that are not needed
 _CODES = {"fp32": 0, "bf16": 1, "int8": 2}
 
 
@@ -175,9 +176,11 @@ class CompiledLayers:
 
 
 def packed(weight: Tensor, bias: Tensor, precision: Precision) -> tuple[Tensor, Tensor, Tensor | None]:
-    """A product's (cells, bias, scales) in layers.c's layout; scales in int8 alone."""
+    """A product's (cells, bias, scales) in layers.c's layout; fp32 has no scales."""
     outputs, inputs = weight.shape
     scales = None
+    if precision == "bf16":
+        weight, scales = _of_small_exponents(weight)
     if precision == "int8":
         blocks = -(-inputs // _BLOCK)
         apart = F.pad(weight, (0, blocks * _BLOCK - inputs)).view(outputs, blocks, _BLOCK)
@@ -187,4 +190,29 @@ def packed(weight: Tensor, bias: Tensor, precision: Precision) -> tuple[Tensor, 
     sizes = {"fp32": (1, torch.float32), "bf16": (2, torch.bfloat16), "int8": (4, torch.uint8)}
     group, dtype = sizes[precision]
     cells = weight.to(dtype).reshape(outputs // PANEL, PANEL, inputs // group, group).transpose(1, 2)
-    return cells.clone(memory_format=torch.contiguous_format), bias.float().clone(), scales
+    cells = cells.clone(memory_format=torch.contiguous_format)
+    if precision == "bf16":
+        cells = _three_of_four(cells)
+    return cells, bias.float().clone(), scales
+
+
+def _of_small_exponents(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """bf16 weights whose exponents are 0 to 15, and what a sum with each output's is to be multiplied by."""
+    bits = weight.to(torch.bfloat16).view(torch.int16)
+    small = bits & 0x7FFF
+    top = (small.amax(1) >> 7).clamp_(min=15)  # the largest exponent
+    small -= ((top - 15) << 7)[:, None]
+    # Exponents below 1 become 0 up to half of the smallest number, whose bits are 1 << 7, and else that.
+    small = torch.maximum(small, small.clamp(0, 1).mul_(1 << 7))
+    small |= bits.bitwise_and_(-0x8000)
+    return small.view(torch.bfloat16), (top.int() << 23).view(torch.float32) * 2.0**48
+
+
+def _three_of_four(cells: Tensor) -> Tensor:
+    """(panels, inputs / 2, PANEL, 2) of small exponents → (panels, inputs / 4, 3, LANES) cells of 32 bits."""
+    vectors = cells.view(torch.int32).view(len(cells), -1, 4, LANES)
+    kept, fourth = vectors[:, :, :3].clone(memory_format=torch.contiguous_format), vectors[:, :, 3]
+    for number, by in enumerate((4, 8, 12)):
+        rotated = (fourth >> by) & ((1 << 32 - by) - 1) | fourth << 32 - by
+        kept[:, :, number] |= rotated & _FREE
+    return kept
