@@ -14,13 +14,13 @@
    and a block's sum begins at -128 times the sum of its activations.
 
    bf16 weights are kept in 12 bits, because a step of one token takes as long as reading them. An output has a
-   scale, the power of two that its largest weight reaches; of a weight divided by it only four bits of the
-   exponent are needed. Multiplied by 2^-112 besides, these are the exponents 1 to 15 of bf16 itself (0 is zero),
-   so the bits 14 to 11 of every number are free. A weight below 2^-14 of the scale becomes that or 0, whichever is
-   nearer: it is off by 2^-15 of the scale at most. All others are their bf16 numbers, bit by bit. Of every four
-   vectors of sixteen cells (two cells of each output) three are kept, the fourth in the free bits of these: see
-   `fourth`. Activations are multiplied by 2^64, so that their products with numbers so small do not vanish, and
-   sums by 2^48 and the scale. All these are powers of two, which cost nothing of any number.
+   scale, the power of two that its largest weight reaches (2^-112 at least); of a weight divided by it only four
+   bits of the exponent are needed. Multiplied by 2^-112 besides, these are bf16's own exponents 1 to 15 (0 is
+   zero), so the bits 14 to 11 of every number are free. A weight below 2^-14 of the scale becomes that or 0,
+   whichever is nearer: it is off by 2^-15 of the scale at most. All others are their bf16 numbers, bit by bit. Of
+   every four vectors of sixteen cells (two cells of each output) three are kept, [outputs / 32][inputs / 4][3][16]
+   cells, and the fourth in the free bits of these: see `fourth`. Activations are multiplied by 2^64, so that
+   their products with numbers so small do not vanish, and sums by 2^48 and the scale, all of them powers of two.
 
    The cache holds vectors of a head's numbers: fp32, bf16, or for INT8 whole numbers within ±127 of one byte
    each, and after them their scale, a float.  */
@@ -285,7 +285,7 @@ INLINE long cells_of(long inputs, const int precision) {
 /* The cells of a panel as it is kept. */
 INLINE long size_of(long inputs, const int precision) {
     long whole = cells_of(inputs, precision) * PANEL;
-    return precision == BF16 || precision == UNPACKED ? whole / 4 * 3 : whole;
+    return precision == BF16 ? whole / 4 * 3 : whole;
 }
 
 /* bf16: of three vectors of cells the numbers that are theirs … */

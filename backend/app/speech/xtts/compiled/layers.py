@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _HEADS = (16, 64)  # channels of a head that layers.c knows
 _LAST_NORMS = ("last_norm", "final_norm")
 _BLOCK = 128  # inputs of one scale
+_PART = 2**18  # weights that are packed at once, so that what is made on the way stays small
 _FREE = 0x78007800  # bits of two bf16 numbers of small exponents that are not needed
 _CODES = {"fp32": 0, "bf16": 1, "int8": 2}
 
@@ -177,42 +178,49 @@ class CompiledLayers:
 
 def packed(weight: Tensor, bias: Tensor, precision: Precision) -> tuple[Tensor, Tensor, Tensor | None]:
     """A product's (cells, bias, scales) in layers.c's layout; fp32 has no scales."""
+    bias = bias.float().clone()
+    if precision == "bf16":
+        cells, scales = _in_12_bits(weight)
+        return cells, bias, scales
     outputs, inputs = weight.shape
-    scales = None
-    if precision == "bf16":
-        weight, scales = _of_small_exponents(weight)
-    if precision == "int8":
-        blocks = -(-inputs // _BLOCK)
-        apart = F.pad(weight, (0, blocks * _BLOCK - inputs)).view(outputs, blocks, _BLOCK)
-        scale = apart.abs().amax(2, keepdim=True).clamp(min=1e-8) / 127.0
-        weight = ((apart / scale).round() + 128.0).view(outputs, -1)[:, :inputs]
-        scales = scale.view(outputs // PANEL, PANEL, blocks).transpose(1, 2).contiguous()
-    sizes = {"fp32": (1, torch.float32), "bf16": (2, torch.bfloat16), "int8": (4, torch.uint8)}
-    group, dtype = sizes[precision]
-    cells = weight.to(dtype).reshape(outputs // PANEL, PANEL, inputs // group, group).transpose(1, 2)
-    cells = cells.clone(memory_format=torch.contiguous_format)
-    if precision == "bf16":
-        cells = _three_of_four(cells)
-    return cells, bias.float().clone(), scales
+    if precision == "fp32":
+        return _in_panels(weight, 1), bias, None
+    blocks = -(-inputs // _BLOCK)
+    apart = F.pad(weight, (0, blocks * _BLOCK - inputs)).view(outputs, blocks, _BLOCK)
+    scale = apart.abs().amax(2, keepdim=True).clamp(min=1e-8) / 127.0
+    weight = ((apart / scale).round() + 128.0).view(outputs, -1)[:, :inputs]
+    scales = scale.view(outputs // PANEL, PANEL, blocks).transpose(1, 2).contiguous()
+    return _in_panels(weight.to(torch.uint8), 4), bias, scales
 
 
-def _of_small_exponents(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """bf16 weights whose exponents are 0 to 15, and what a sum with each output's is to be multiplied by."""
-    bits = weight.to(torch.bfloat16).view(torch.int16)
-    small = bits & 0x7FFF
-    top = (small.amax(1) >> 7).clamp_(min=15)  # the largest exponent
-    small -= ((top - 15) << 7)[:, None]
-    # Exponents below 1 become 0 up to half of the smallest number, whose bits are 1 << 7, and else that.
-    small = torch.maximum(small, small.clamp(0, 1).mul_(1 << 7))
-    small |= bits.bitwise_and_(-0x8000)
-    return small.view(torch.bfloat16), (top.int() << 23).view(torch.float32) * 2.0**48
+def _in_panels(numbers: Tensor, group: int) -> Tensor:
+    """(outputs, inputs) → (outputs / PANEL, inputs / group, PANEL, group), a copy."""
+    outputs, inputs = numbers.shape
+    panels = numbers.reshape(outputs // PANEL, PANEL, inputs // group, group).transpose(1, 2)
+    return panels.clone(memory_format=torch.contiguous_format)
 
 
-def _three_of_four(cells: Tensor) -> Tensor:
-    """(panels, inputs / 2, PANEL, 2) of small exponents → (panels, inputs / 4, 3, LANES) cells of 32 bits."""
-    vectors = cells.view(torch.int32).view(len(cells), -1, 4, LANES)
-    kept, fourth = vectors[:, :, :3].clone(memory_format=torch.contiguous_format), vectors[:, :, 3]
-    for number, by in enumerate((4, 8, 12)):
-        rotated = (fourth >> by) & ((1 << 32 - by) - 1) | fourth << 32 - by
-        kept[:, :, number] |= rotated & _FREE
-    return kept
+def _in_12_bits(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """(outputs, inputs) → cells (outputs / PANEL, inputs / 4, 3, LANES), and what a sum is multiplied by."""
+    outputs, inputs = weight.shape
+    cells = torch.empty(outputs // PANEL, inputs // 4, 3, LANES, dtype=torch.int32)
+    scales = torch.empty(outputs)
+    panels = -(-_PART // (PANEL * inputs))
+    for some, kept, scale in zip(
+        weight.split(panels * PANEL), cells.split(panels), scales.split(panels * PANEL), strict=True
+    ):
+        bits = some.to(torch.bfloat16).view(torch.int16)
+        small = bits & 0x7FFF
+        top = (small.amax(1) >> 7).clamp_(min=15)  # the largest exponent
+        scale.copy_((top.int() << 23).view(torch.float32)).mul_(2.0**48)
+        small -= ((top - 15) << 7)[:, None]
+        # Exponents below 1 become 0 up to half of the smallest number, whose bits are 1 << 7, and else that.
+        small = torch.maximum(small, small.clamp(0, 1).mul_(1 << 7))
+        small |= bits.bitwise_and_(-0x8000)
+        vectors = _in_panels(small, 2).view(torch.int32).view(len(kept), -1, 4, LANES)
+        kept.copy_(vectors[:, :, :3])
+        fourth = vectors[:, :, 3].contiguous()
+        for number, by in enumerate((4, 8, 12)):
+            rotated = (fourth >> by) & ((1 << 32 - by) - 1) | fourth << 32 - by
+            kept[:, :, number] |= rotated & _FREE
+    return cells, scales
