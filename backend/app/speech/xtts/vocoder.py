@@ -187,7 +187,7 @@ class _Compiled:
         self._team = library.Team(torch.get_num_threads())
         self._lock = threading.Lock()
         # Kept, because new memory is slow to write to, page by page.
-        self._signals, self._places = [torch.empty(0)] * (1 + len(_STRIDES)), torch.empty(0)
+        self._signals, self._memory = [torch.empty(0)] * (1 + len(_STRIDES)), torch.empty(0)
 
     @staticmethod
     def fits(weights: Weights) -> bool:
@@ -224,7 +224,7 @@ class _Compiled:
         if self._signals[number].numel() < positions * channels:
             self._signals[number] = torch.empty(positions * channels)
         y = self._signals[number][: positions * channels].view(positions, channels)
-        self._places = convolutions.run(links, x, y, self._team, self._places)
+        self._memory = convolutions.run(links, x, y, self._team, self._memory)
         return y
 
     def _stage(self, stage: int, biases: dict[str, Tensor]) -> list[Link]:

@@ -15,18 +15,14 @@ from torch import Tensor
 from app.speech.xtts.compiled import library
 from app.speech.xtts.compiled.library import LANES, PANEL, Team
 
-# A tile's outputs, and the points its numbers are evaluated at (± each, and infinity), by the filter's taps.
-# More outputs or taps a tile are fewer products and more rounding. These points give the least, for white
-# noise, among those that come in pairs: found by minimising the mean over the outputs i of
+# Winograd's tile for 3 taps: its results, and the points its numbers are evaluated at (± each, and infinity).
+# More results a tile are fewer products and more rounding. These points give the least, for white noise, among
+# those that come in pairs: found by minimising the mean over the results i of
 # sum_p from[i, p]² |to[p]|² |filter[p]|², where the bars are the lengths of the transforms' rows.
-_TILES: dict[int, tuple[int, int, tuple[float, ...]]] = {  # taps: (outputs, taps of a group, points)
-    3: (6, 3, (0.5055, 1.0, 1.9782, 0.0)),
-    7: (4, 7, (0.4175, 0.8039, 1.2439, 2.3955, 0.0)),
-    11: (6, 6, (0.1943, 0.5653, 0.9089, 1.3557, 2.6037)),
-}
-# A unit's numbers between two links, of which a core's own memory holds a few times as many; and the fewest
-# positions that are worth it where they are broad.
-_UNIT, _LEAST = 2**17, 1200
+_RESULTS, _POINTS = 6, (0.5055, 1.0, 1.9782, 0.0)
+_HEARD = 32  # positions of Fourier's tile
+_MOST_TAPS = 17
+_STEP = 2**18  # a step's numbers between two links, of which a core's own memory holds some
 _WIDEST, _SOME = 1024, 128  # input channels, as in convolutions.c: at most; added up in whole numbers
 _SUM = 2.0**18  # of a point's whole numbers over these: times 14 bits it fits 32
 
@@ -35,7 +31,7 @@ class _Convolution(ctypes.Structure):
     _fields_ = [
         *(
             (name, ctypes.c_int32)
-            for name in ("inputs", "outputs", "tile", "points", "groups", "dilation", "before")
+            for name in ("inputs", "outputs", "tile", "points", "heard", "dilation", "before")
         ),
         ("slope", ctypes.c_float),
         *((name, ctypes.c_void_p) for name in ("cells", "scale", "to", "from_")),
@@ -53,10 +49,10 @@ class _Link(ctypes.Structure):
 class _Chain(ctypes.Structure):
     _fields_ = [
         ("links", ctypes.POINTER(_Link)),
-        *((name, ctypes.c_int32) for name in ("count", "units")),
+        *((name, ctypes.c_int32) for name in ("count", "units", "steps")),
         ("length", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("x", "y", "places")),
-        ("place", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("x", "y", "memory")),
+        *((name, ctypes.c_int64) for name in ("place", "end", "room", "own")),
     ]
 
 
@@ -67,7 +63,7 @@ def width(channels: int) -> int:
 
 def fits(weight: Tensor) -> bool:
     """Whether convolutions.c has tiles for this filter, (outputs, inputs, taps)."""
-    return weight.shape[2] in _TILES and width(weight.shape[1]) <= _WIDEST
+    return weight.shape[2] in range(3, _MOST_TAPS + 1, 2) and width(weight.shape[1]) <= _WIDEST
 
 
 def upsamples(weight: Tensor, stride: int) -> bool:
@@ -84,22 +80,20 @@ class Convolution:
 
     def __init__(self, weight: Tensor, dilation: int = 1, slope: float = 1.0) -> None:
         outputs, inputs, taps = weight.shape
-        tile, group, numbers = _TILES[taps]
-        groups = -(-taps // group)
-        to, filters, back = _transforms(tile, group, numbers)
-        points, panels = len(to), -(-outputs // PANEL)
-        padded = torch.zeros(panels * PANEL, width(inputs), groups * group)
-        padded[:outputs, :inputs, :taps] = weight
-        # (outputs, inputs, groups, points), then whole numbers by an output and point
-        transformed = padded.unflatten(2, (groups, group)) @ torch.from_numpy(filters.T).float()
-        sums = [part.abs().sum(1).amax(1) for part in transformed.split(_SOME, dim=1)]
+        to, filters, back = _winograd() if taps == 3 else _fourier(taps)
+        points, panels = len(filters), -(-outputs // PANEL)
+        padded = torch.zeros(panels * PANEL, width(inputs), taps)
+        padded[:outputs, :inputs] = weight
+        # (outputs, inputs, points), then whole numbers by an output and point
+        transformed = padded @ torch.from_numpy(filters.T).float()
+        sums = [part.abs().sum(1) for part in transformed.split(_SOME, dim=1)]
         scale = torch.stack(sums).amax(0) / (_SUM - _SOME)
-        scale = scale.maximum(transformed.abs().amax((1, 2)) / 32767.0).clamp(min=1e-20)
-        whole = (transformed / scale[:, None, None]).round().to(torch.int16)
-        pairs = whole.view(panels, PANEL, width(inputs) // 2, 2, groups, points)
+        scale = scale.maximum(transformed.abs().amax(1) / 32767.0).clamp(min=1e-20)
+        whole = (transformed / scale[:, None]).round().to(torch.int16)
+        pairs = whole.view(panels, PANEL, width(inputs) // 2, 2, points)
         self.outputs = width(outputs)
         self._kept = [
-            pairs.permute(0, 5, 4, 2, 1, 3).contiguous(),
+            pairs.permute(0, 4, 2, 1, 3).contiguous(),
             scale.T.contiguous(),
             torch.from_numpy(to).float().contiguous(),
             torch.from_numpy(back).float().contiguous(),
@@ -108,9 +102,9 @@ class Convolution:
         self._structure = _Convolution(
             width(inputs),
             self.outputs,
-            tile,
+            len(back),
             points,
-            groups,
+            to.shape[1],
             dilation,
             before,
             slope,
@@ -156,12 +150,19 @@ class Link(NamedTuple):
     expand: int = 1
 
 
-def run(links: Sequence[Link], x: Tensor, y: Tensor, team: Team, places: Tensor, units: int = 0) -> Tensor:
+def run(
+    links: Sequence[Link],
+    x: Tensor,
+    y: Tensor,
+    team: Team,
+    memory: Tensor,
+    cut: tuple[int, int] | None = None,
+) -> Tensor:
     """One link after the other, from x (positions, channels) to y (positions × expand, channels).
 
-    They go through it in `units` (by default as many as suit it), a thread each, so small that what is
-    between the links stays near the processor. However many there are, the results are the same, bit by
-    bit. `places` is memory for what is between the links; returned is a larger one where that was needed.
+    They go through it in `cut` units, a thread each, and steps of a unit, by default as many as suit it: so
+    small that what is between the links stays near the processor. However many there are, the results are the
+    same, bit by bit. `memory` is for what is between the links; returned is a larger one where that was needed.
     """
     code, threads = library.library(), torch.get_num_threads()
     listed = (_Link * len(links))(
@@ -178,30 +179,31 @@ def run(links: Sequence[Link], x: Tensor, y: Tensor, team: Team, places: Tensor,
             for link in links
         )
     )
-    chain = _Chain(listed, len(links), units or _units(y, threads), len(x), x.data_ptr(), y.data_ptr())
-    chain.place = code.place_of(ctypes.byref(chain))
-    if places.numel() < (needed := 4 * chain.place * threads):
-        places = torch.empty(needed)
-    chain.places = places.data_ptr()
+    cut = cut or _cut(y, threads)
+    chain = _Chain(listed, len(links), *cut, len(x), x.data_ptr(), y.data_ptr())
+    code.measure(ctypes.byref(chain))
+    if memory.numel() < chain.own * threads:
+        memory = torch.empty(chain.own * threads)
+    chain.memory = memory.data_ptr()
     if not code.run_chain(ctypes.byref(chain), team.handle, threads):
         raise MemoryError
-    return places
+    return memory
 
 
-def _units(y: Tensor, threads: int) -> int:
-    """A multiple of the threads; units a little too large for a core's memory cost less than those that compute
-    much of their neighbours'."""
-    wanted = min(-(-y.numel() // _UNIT), len(y) // _LEAST)
-    return max(threads, wanted // threads * threads)
+def _cut(y: Tensor, threads: int) -> tuple[int, int]:
+    """(units, steps of a unit): as few units as there are threads, because units compute much of their
+    neighbours'; steps do not."""
+    return threads, max(1, y.numel() // (_STEP * threads))
 
 
-def _transforms(
-    tile: int, taps: int, numbers: Sequence[float]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """(to: points × points, filters: points × taps, back: tile × points): back ((filters w) · (to x)) is
+_Transforms = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+
+
+def _winograd() -> _Transforms:
+    """(to: points × positions, filters: points × taps, back: results × points): back ((filters w) · (to x)) is
     the filter w over x. Cook and Toom's way to multiply polynomials, transposed."""
-    at = np.array([sign * number for number in numbers for sign in (1, -1) if number or sign > 0])
-    points = tile + taps - 1
+    at = np.array([sign * number for number in _POINTS for sign in (1, -1) if number or sign > 0])
+    points = len(at) + 1
 
     def evaluated(count: int) -> NDArray[np.float64]:
         """A polynomial's values at the points, by its `count` coefficients; at infinity it is the last."""
@@ -209,4 +211,20 @@ def _transforms(
 
     to = np.linalg.inv(evaluated(points)).T
     length = np.linalg.norm(to, axis=1, keepdims=True)  # so that one scale suits all points
-    return to / length, evaluated(taps) * length, evaluated(tile).T
+    return to / length, evaluated(points + 1 - _RESULTS) * length, evaluated(_RESULTS).T
+
+
+def _fourier(taps: int) -> _Transforms:
+    """As `_winograd`: discrete Fourier transforms, each complex product by three real ones."""
+    forth = np.fft.rfft(np.eye(_HEARD)).T  # (points, positions)
+    # a filter's points belong to the other direction: it does not turn around what it meets
+    filters = forth[:, :taps].conj() / _HEARD
+    ends = [0, _HEARD // 2]
+    to, products = [*forth[ends].real], [*filters[ends].real]
+    back = [np.cos(np.pi * end * np.arange(_HEARD)) for end in (0, 1)]
+    for point in range(1, _HEARD // 2):
+        x, w, turn = forth[point], filters[point], 2.0 * forth[point].conj()
+        to += [(x.real + x.imag) / 2.0, x.real, x.imag]
+        products += [2.0 * w.real, w.imag - w.real, w.real + w.imag]
+        back += [turn.real - turn.imag, -turn.imag, -turn.real]
+    return np.array(to), np.array(products), np.array(back).T[: _HEARD + 1 - taps]

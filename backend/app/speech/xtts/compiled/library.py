@@ -93,7 +93,7 @@ def _library() -> Any:
     found.team_free.argtypes, found.team_free.restype = [ctypes.c_void_p], None
     for name in ("run_layers", "run_head", "run_chain"):
         found[name].restype = ctypes.c_bool
-    found.place_of.restype = ctypes.c_int64
+    found.measure.restype = None
     return found
 
 

@@ -6,7 +6,7 @@
 enum { PANEL = 32, LANES = 16 }; /* outputs that are computed together, and numbers of a vector */
 
 #define INLINE static inline __attribute__((always_inline))
-#define UNROLLED _Pragma("GCC unroll 16")
+#define UNROLLED _Pragma("GCC unroll 64")
 
 /* acc += a b. Written as instructions, because GCC 12 moves the sums between registers and memory around the
    intrinsics of VNNI, which halves their speed. */

@@ -20,9 +20,9 @@ from app.speech.xtts.vocoder import HOP, Vocoder
 
 Reference = dict[str, NDArray[Any]]
 CPU = torch.device("cpu")
-# Of the rounding, by the filter's taps: twice what thousands of random filters had at most, which is a
-# fourth, two thirds and three quarters of what bf16 has.
-BOUNDS = {3: 0.0015, 7: 0.0035, 11: 0.004}
+# Of the rounding, by the filter's taps: twice what thousands of random filters had at most, which is a fourth of
+# what bf16 has, and a sixth.
+BOUNDS = {3: 0.0015, 5: 0.001, 7: 0.001, 11: 0.001, 17: 0.001}
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +45,12 @@ def plainly(weight: Tensor, x: Tensor, dilation: int = 1, slope: float = 1.0) ->
     return F.conv1d(x, weight.double(), padding=padding, dilation=dilation)[0].T
 
 
-def through(links: list[Link], x: Tensor, team: library.Team, units: int = 0) -> Tensor:
+def through(links: list[Link], x: Tensor, team: library.Team, cut: tuple[int, int] | None = None) -> Tensor:
     """x (length, inputs) through a chain; not a number behind its end, which stays so."""
     length, outputs = len(x) * links[0].expand, links[-1].convolution.outputs // links[-1].expand
     room = torch.full((length + 7, outputs), float("nan"))
     given, kept = padded(x), padded(x)
-    convolutions.run(links, given, room[:length], team, torch.empty(0), units)
+    convolutions.run(links, given, room[:length], team, torch.empty(0), cut)
     assert room[length:].isnan().all()
     assert torch.equal(given, kept)
     return room[:length]
@@ -72,7 +72,7 @@ def error(y: Tensor, expected: Tensor) -> float:
 
 @settings(deadline=None, max_examples=200)
 @given(
-    taps=st.sampled_from([3, 7, 11]),
+    taps=st.sampled_from(sorted(BOUNDS)),
     dilation=st.sampled_from([1, 3, 5]),
     inputs=st.integers(1, 70),
     outputs=st.integers(1, 70),
@@ -116,7 +116,7 @@ def test_nearer_than_bf16(taps: int, dilation: int, team: library.Team) -> None:
     padding = (taps - 1) // 2 * dilation
     bf16 = F.conv1d(x.bfloat16().T[None], weight.bfloat16(), padding=padding, dilation=dilation)[0].T
     compiled = error(convolved(Convolution(weight, dilation), x, team), expected)
-    assert compiled < 0.9 * error(bf16, expected)
+    assert compiled < 0.3 * error(bf16, expected)
 
 
 @settings(deadline=None, max_examples=60)
@@ -154,7 +154,17 @@ def test_upsampling_of_other_taps(stride: int, taps: int) -> None:
 
 @pytest.mark.parametrize(
     ("inputs", "taps", "expected"),
-    [(1, 3, True), (1024, 7, True), (1009, 11, True), (1025, 3, False), (8, 1, False), (8, 5, False)],
+    [
+        (1, 3, True),
+        (1024, 7, True),
+        (1009, 11, True),
+        (1025, 3, False),
+        (8, 1, False),
+        (8, 5, True),
+        (8, 17, True),
+        (8, 19, False),
+        (8, 4, False),
+    ],
 )
 def test_fits(inputs: int, taps: int, expected: bool) -> None:
     assert convolutions.fits(torch.empty(4, inputs, taps)) == expected
@@ -186,7 +196,7 @@ def test_one_huge_number(taps: int, dilation: int, team: library.Team) -> None:
     x[150, 7] = 1e6
     y = convolved(convolution, x, team)
     assert error(y[:, :20], plainly(weight, x, dilation)) < BOUNDS[taps]
-    far = (torch.arange(300) - 150).abs() > 2 * taps * dilation + 12 * dilation
+    far = (torch.arange(300) - 150).abs() > (8 if taps == 3 else 32) * dilation  # what a tile hears
     assert far.any()
     assert torch.equal(y[far], usual[far])
 
@@ -220,11 +230,11 @@ def test_no_sum_is_more_than_32_bits(taps: int, inputs: int, kind: str, seed: in
         weight[:, inputs // 2] *= 1e6
     elif kind in ("tiny", "zero"):
         weight *= {"tiny": 1e-25, "zero": 0.0}[kind]
-    cells = Convolution(weight)._kept[0]  # [panels][points][groups][inputs / 2][32][2]
+    cells = Convolution(weight)._kept[0]  # [panels][points][inputs / 2][32][2]
     assert cells.dtype == torch.int16
     assert cells.long().abs().amax() <= 32767
-    for some in cells.long().abs().split(128 // 2, dim=3):  # inputs that convolutions.c adds up in 32 bits
-        assert 8191 * some.sum((3, 5)).amax() < 2**31
+    for some in cells.long().abs().split(128 // 2, dim=2):  # inputs that convolutions.c adds up in 32 bits
+        assert 8191 * some.sum((2, 4)).amax() < 2**31
 
 
 OWN = (Place.FIRST, Place.SECOND, Place.THIRD, Place.FOURTH)
@@ -238,7 +248,7 @@ def chains(draw: st.DrawFn) -> tuple[list[Link], list[Tensor], Tensor]:
     expand = draw(st.sampled_from([1, 2, 8]))
     links, filters, written = [], [], [Place.INPUT]
     for number in range(count):
-        taps, dilation = draw(st.sampled_from([3, 7, 11])), draw(st.sampled_from([1, 3, 5]))
+        taps, dilation = draw(st.sampled_from([3, 7, 11, 17])), draw(st.sampled_from([1, 3, 5]))
         if number == 0 and expand > 1:
             weight = torch.randn(channels, channels, 2 * expand, generator=random)
             convolution = Convolution.upsampling(weight, expand, 0.1)
@@ -279,15 +289,15 @@ def by_pytorch(links: list[Link], filters: list[Tensor], x: Tensor) -> Tensor:
 
 
 @settings(deadline=None, max_examples=150)
-@given(chain=chains(), units=st.integers(2, 9))
+@given(chain=chains(), cut=st.tuples(st.integers(1, 9), st.integers(1, 9)))
 def test_units_equal_the_whole(
-    chain: tuple[list[Link], list[Tensor], Tensor], units: int, team: library.Team
+    chain: tuple[list[Link], list[Tensor], Tensor], cut: tuple[int, int], team: library.Team
 ) -> None:
     links, filters, x = chain
-    whole = through(links, x, team, 1)
+    whole = through(links, x, team, (1, 1))
     # Its channels that are filled up have a bias of their own here, and nobody else hears them.
     assert error(whole[:, : x.shape[1]], by_pytorch(links, filters, x)) < 0.01
-    assert torch.equal(through(links, x, team, units), whole)
+    assert torch.equal(through(links, x, team, cut), whole)
 
 
 @pytest.mark.usefixtures("three_threads")
@@ -301,7 +311,7 @@ def test_results_hang_on_no_number_of_threads() -> None:
         Link(convolution, bias, Place.SECOND, Place.OUTPUT, Place.FIRST),
     ]
     torch.set_num_threads(1)
-    expected = through(links, x, team, 1)
+    expected = through(links, x, team, (1, 1))
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
         for _ in range(3):
@@ -326,14 +336,14 @@ def test_a_tile_hangs_on_no_other(taps: int, team: library.Team) -> None:
     convolution = Convolution(torch.randn(40, 20, taps, generator=seeded(1)), 1, 0.1)
     x = torch.randn(700, 20, generator=seeded(2))
     whole = convolved(convolution, x, team)
-    for length in (30, 75, 140, 300, 601):
-        settled = length - 2 * taps
+    for length in (35, 75, 140, 300, 601):
+        settled = length - 32  # what a tile hears at most
         assert torch.equal(convolved(convolution, x[:length], team)[:settled], whole[:settled])
 
 
 def test_memory_that_was_short(team: library.Team, monkeypatch: pytest.MonkeyPatch) -> None:
     convolution = Convolution(torch.ones(4, 4, 3))
-    short = SimpleNamespace(place_of=lambda *given: 0, run_chain=lambda *given: False)
+    short = SimpleNamespace(measure=lambda *given: None, run_chain=lambda *given: False)
     monkeypatch.setattr(library, "library", lambda: short)
     with pytest.raises(MemoryError):
         convolved(convolution, torch.ones(9, 4), team)
@@ -393,12 +403,13 @@ def test_units_equal_the_window(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     exact = vocoder_of(tiny_folder, "fp32")(frames[None, :length], speaker[None])
-    monkeypatch.setattr(convolutions, "_units", lambda y, threads: 1)
+    monkeypatch.setattr(convolutions, "_cut", lambda y, threads: (1, 1))
     whole = compiled(frames[None, :length], speaker[None])
     assert whole.shape == (1, length * HOP)
     assert error(whole, exact) < 0.01  # 40 dB
-    monkeypatch.setattr(convolutions, "_units", lambda y, threads: 7)
-    assert torch.equal(compiled(frames[None, :length], speaker[None]), whole)
+    for cut in ((7, 1), (1, 7), (3, 4)):
+        monkeypatch.setattr(convolutions, "_cut", lambda y, threads, cut=cut: cut)
+        assert torch.equal(compiled(frames[None, :length], speaker[None]), whole), cut
 
 
 def test_windows_hang_on_no_other(
@@ -427,5 +438,5 @@ def test_audio_hangs_on_no_number_of_threads(tiny_folder: Path, frames: Tensor, 
 def test_a_vocoder_of_other_filters_is_pytorchs(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = open_checkpoint(tiny_folder)
     weights = opened.weights.under("hifigan_decoder.waveform_decoder")
-    monkeypatch.setattr(convolutions, "_TILES", {3: convolutions._TILES[3], 7: convolutions._TILES[7]})
+    monkeypatch.setattr(convolutions, "_MOST_TAPS", 9)
     assert not Vocoder(weights, opened.settings, "bf16", CPU).compiled
