@@ -7,22 +7,20 @@
    A token is one position of one utterance. Every token's numbers are added up in an order of their own, so
    that they do not depend on how many tokens a pass has or how many threads work on it: bit by bit.
 
-   Weights lie in panels of 32 outputs, [outputs / 32][inputs / g][32][g], where g numbers fill a cell of 32
-   bits: 1 fp32, 2 bf16, 4 int8. int8 weights and their activations are whole numbers within ±127 with a scale
-   a block of 128 inputs, of each output and of each token: what is large in one block costs the others nothing.
-   The processor multiplies numbers without a sign by numbers with one, so weights lie there with 128 added,
-   and a block's sum begins at -128 times the sum of its activations.
+   Weights lie in panels of 32 outputs, [outputs / 32][inputs / g][32][g], where g numbers fill a cell of 32 bits:
+   1 fp32, 2 of INT16, 4 of INT8. These two are whole numbers, and their activations too, with a scale a block of
+   128 inputs, of each output and of each token: what is large in one block costs the others nothing.
 
-   bf16 weights are kept in 12 bits, because a step of one token takes as long as reading them. An output has a
-   scale, the power of two that its largest weight reaches (2^-112 at least); of a weight divided by it only four
-   bits of the exponent are needed. Multiplied by 2^-112 besides, these are bf16's own exponents 1 to 15 (0 is
-   zero), so the bits 14 to 11 of every number are free. A weight below 2^-14 of the scale becomes that or 0,
-   whichever is nearer: it is off by 2^-15 of the scale at most. All others are their bf16 numbers, bit by bit. Of
-   every four vectors of sixteen cells (two cells of each output) three are kept, [outputs / 32][inputs / 4][3][16]
-   cells, and the fourth in the free bits of these: see `fourth`. Activations are multiplied by 2^64, so that
-   their products with numbers so small do not vanish, and sums by 2^48 and the scale, all of them powers of two.
+   INT8 has both within ±127. The processor multiplies numbers without a sign by numbers with one, so weights lie
+   there with 128 added, and a block's sum begins at -128 times the sum of its activations.
 
-   The cache holds vectors of a head's numbers: fp32, bf16, or for INT8 whole numbers within ±127 of one byte
+   INT16 has weights within ±2047, and activations within ±8191, of which 128 products just fit 32 bits: both are
+   nearer to what they stand for than bf16 is. Weights are kept in 12 bits, because a step of one token takes as
+   long as reading them: of every four vectors of sixteen cells (two cells of each output) three are kept,
+   [outputs / 32][inputs / 4][3][16] cells, their numbers four bits to the left, and the fourth's in the bits that
+   are free, the upper four in the first vector.
+
+   The cache holds vectors of a head's numbers: fp32, for INT16 bf16, for INT8 whole numbers within ±127 of one byte
    each, and after them their scale, a float.  */
 
 #include "team.h"
@@ -33,10 +31,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FP32, BF16, INT8, UNPACKED }; /* the last: what a panel of BF16 becomes for a second lot of tokens */
-enum { BLOCK = 128 };        /* int8: inputs of one scale */
-enum { EIGHT = 8, SIX = 6 }; /* tokens at once: as many as there are registers for their sums */
-enum { STEP = 8 };           /* of these at most are as many tokens as a step has; a prompt has more */
+enum { FP32, INT16, INT8, UNPACKED }; /* the last: what a panel of INT16 becomes for a second lot of tokens */
+enum { BLOCK = 128 };        /* inputs of one scale */
+enum { TWELVE = 12 };        /* tokens at once: as many as there are registers for their sums */
+enum { STEP = 6 };           /* of these at most are as many tokens as a step has; a prompt has more */
 enum { AHEAD = 1024 };       /* cells, 4 KB: weights are called so long before they are read */
 
 /* ---- what Python hands over; layers.py has the same structures ---- */
@@ -44,7 +42,7 @@ enum { AHEAD = 1024 };       /* cells, 4 KB: weights are called so long before t
 typedef struct {
     const uint32_t *cells;
     const float *bias;
-    const float *scales; /* bf16: 2^48 times each output's; int8: [outputs / 32][blocks][32] */
+    const float *scales; /* of whole numbers: [outputs / 32][blocks][32] */
 } Product;
 
 typedef struct {
@@ -81,16 +79,15 @@ INLINE __m512 widened(const uint16_t *bf16) {
 
 INLINE void store_bf16(uint16_t *to, __m512 y) { _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh(y)); }
 
-/* What bf16 weights are multiplied with: see above. */
-INLINE void store_lifted(uint16_t *to, __m512 y) { store_bf16(to, _mm512_mul_ps(y, _mm512_set1_ps(0x1p64f))); }
+INLINE void store_shorts(void *to, __m512i whole) { _mm256_storeu_si256((__m256i *)to, _mm512_cvtepi32_epi16(whole)); }
 
 INLINE void store_bytes(void *to, __m512i whole) { _mm_storeu_si128((__m128i *)to, _mm512_cvtepi32_epi8(whole)); }
 
-/* The factor that takes `count` numbers to whole ones within ±127; never infinite. */
-INLINE float factor_of(const float *from, int count) {
-    __m512 most = _mm512_set1_ps(1e-30f);
-    for (int i = 0; i < count; i += LANES) most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_loadu_ps(from + i)));
-    return 127.0f / _mm512_reduce_max_ps(most);
+/* The factor that takes `count` numbers to whole ones within ±`most`; never infinite. */
+INLINE float factor_of(const float *from, int count, float most) {
+    __m512 largest = _mm512_set1_ps(1e-30f);
+    for (int i = 0; i < count; i += LANES) largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_loadu_ps(from + i)));
+    return most / _mm512_reduce_max_ps(largest);
 }
 
 INLINE __m512i whole(const float *from, float factor) {
@@ -101,13 +98,13 @@ INLINE __m512i whole(const float *from, float factor) {
 
 /* Their bytes. */
 INLINE long width(int head, const int precision) {
-    return precision == FP32 ? 4 * head : precision == BF16 ? 2 * head : head + (int)sizeof(float);
+    return precision == FP32 ? 4 * head : precision == INT16 ? 2 * head : head + (int)sizeof(float);
 }
 
 /* Sixteen numbers from number `at` on, but for their scale. */
 INLINE __m512 cached(const char *vector, int at, const int precision) {
     if (precision == FP32) return _mm512_loadu_ps((const float *)vector + at);
-    if (precision == BF16) return widened((const uint16_t *)vector + at);
+    if (precision == INT16) return widened((const uint16_t *)vector + at);
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(vector + at))));
 }
 
@@ -159,13 +156,13 @@ typedef struct {
     const Model *model;
     Pass pass;
     uint32_t *cells;     /* activations of the next product: (tokens, inputs) */
-    float *scales;       /* int8: (tokens, blocks) */
-    int32_t *starts;     /* int8: (tokens, blocks), what a block's sum begins at */
+    float *scales;       /* of whole numbers: (tokens, blocks) */
+    int32_t *starts;     /* INT8: (tokens, blocks), what a block's sum begins at */
     float *query;        /* (tokens, channels) */
     float *fresh;        /* int8: (tokens, 2 channels), keys and values not yet in the cache */
     float *wide;         /* (tokens, 4 channels): what attention saw, or the expansion */
     float *scores;       /* (threads, capacity rounded up) */
-    uint32_t *unpacked;  /* bf16 and many tokens: (threads, cells of the largest panel) */
+    uint32_t *unpacked;  /* INT16 and many tokens: (threads, cells of the largest panel) */
     float *logits;       /* (tokens, codes) */
     int threads;
 } Run;
@@ -182,21 +179,18 @@ static void take(Run *run, long token, const float *from, int inputs) {
         memcpy((float *)run->cells + token * inputs, from, inputs * sizeof(float));
         return;
     }
-    if (run->model->precision == BF16) {
-        uint16_t *to = (uint16_t *)run->cells + token * inputs;
-        for (int i = 0; i < inputs; i += LANES) store_lifted(to + i, _mm512_loadu_ps(from + i));
-        return;
-    }
-    int8_t *to = (int8_t *)run->cells + token * inputs;
+    bool shorts = run->model->precision == INT16;
+    char *to = (char *)run->cells + token * inputs * (shorts ? 2 : 1);
     long blocks = blocks_of(inputs);
     for (long block = 0; block < blocks; block++) {
         int begin = block * BLOCK, end = begin + BLOCK < inputs ? begin + BLOCK : inputs;
-        float factor = factor_of(from + begin, end - begin);
+        float factor = factor_of(from + begin, end - begin, shorts ? 8191.0f : 127.0f);
         __m512i sum = _mm512_setzero_si512();
         for (int i = begin; i < end; i += LANES) {
             __m512i q = whole(from + i, factor);
             sum = _mm512_add_epi32(sum, q);
-            store_bytes(to + i, q);
+            if (shorts) store_shorts(to + 2 * i, q);
+            else store_bytes(to + i, q);
         }
         run->scales[token * blocks + block] = 1.0f / factor;
         run->starts[token * blocks + block] = -128 * _mm512_reduce_add_epi32(sum);
@@ -258,13 +252,13 @@ INLINE void put(Run *run, int layer, int phase, long token, int output, __m512 y
     }
 }
 
-/* int8: one token's new keys and values go into the cache. */
+/* INT8: one token's new keys and values go into the cache. */
 static void keep(Run *run, int layer, long token) {
     int channels = run->model->channels, heads = run->model->heads, head = channels / heads;
     for (int number = 0; number < 2 * heads; number++) {
         const float *from = run->fresh + token * 2 * channels + number * head;
         char *vector = vector_of(run, layer, number >= heads, token, number % heads);
-        float factor = factor_of(from, head), scale = 1.0f / factor;
+        float factor = factor_of(from, head, 127.0f), scale = 1.0f / factor;
         for (int i = 0; i < head; i += LANES) store_bytes(vector + i, whole(from + i, factor));
         memcpy(vector + head, &scale, sizeof scale);
     }
@@ -285,18 +279,18 @@ INLINE long cells_of(long inputs, const int precision) {
 /* The cells of a panel as it is kept. */
 INLINE long size_of(long inputs, const int precision) {
     long whole = cells_of(inputs, precision) * PANEL;
-    return precision == BF16 ? whole / 4 * 3 : whole;
+    return precision == INT16 ? whole / 4 * 3 : whole;
 }
 
-/* bf16: of three vectors of cells the numbers that are theirs … */
-INLINE __m512i own(__m512i kept) { return _mm512_and_si512(kept, _mm512_set1_epi32(0x87FF87FF)); }
+/* INT16: of three vectors of cells the numbers that are theirs … */
+INLINE __m512i own(__m512i kept) { return _mm512_srai_epi16(kept, 4); }
 
-/* … and the numbers of the fourth: rotated by 4, 8 and 12 bits, the free ones lie where these have theirs. */
+/* … and the numbers of the fourth. */
 INLINE __m512i fourth(__m512i p, __m512i q, __m512i r) {
     const int choose = 0xCA; /* bits of the second where the first has ones, else of the third */
-    p = _mm512_rol_epi32(p, 4), q = _mm512_rol_epi32(q, 8), r = _mm512_rol_epi32(r, 12);
-    q = _mm512_ternarylogic_epi32(_mm512_set1_epi32(0x00780078), q, p, choose);
-    return own(_mm512_ternarylogic_epi32(_mm512_set1_epi32(0x07800780), r, q, choose));
+    p = _mm512_slli_epi16(p, 12), q = _mm512_slli_epi16(q, 8), r = _mm512_slli_epi16(r, 4);
+    q = _mm512_ternarylogic_epi32(_mm512_set1_epi16(0x0F00), q, r, choose);
+    return own(_mm512_ternarylogic_epi32(_mm512_set1_epi16((short)0xF000), p, q, choose));
 }
 
 /* The cells of the largest panel, unpacked. */
@@ -308,108 +302,109 @@ INLINE void call(const uint32_t *cells, const int vectors) {
 }
 
 /* The sums of `tokens` tokens from number `first` on with the panel at `w`. Meanwhile are called: for the first
-   tokens what comes of this panel, for others half a panel at `next` (or NULL). bf16: the panel is unpacked to
+   tokens what comes of this panel, for others half a panel at `next` (or NULL). INT16: the panel is unpacked to
    `unpacked` (or NULL) as well. */
 INLINE void tile(const Run *run, const Product *product, int panel, const uint32_t *w, int inputs, long first,
-                 const uint32_t *next, uint32_t *unpacked, float sums[EIGHT][PANEL], const int tokens,
+                 const uint32_t *next, uint32_t *unpacked, float sums[TWELVE][PANEL], const int tokens,
                  const int precision) {
     const long depth = cells_of(inputs, precision);
     const uint32_t *a = run->cells + first * depth;
-    __m512 y[EIGHT][2];
-    UNROLLED for (int i = 0; i < tokens; i++)
-        UNROLLED for (int j = 0; j < 2; j++) y[i][j] = _mm512_setzero_ps();
-    if (precision == INT8) {
-        const long blocks = blocks_of(inputs);
-        const float *scales = product->scales + panel * blocks * PANEL;
-        for (long block = 0, k = 0; block < blocks; block++) {
-            const long end = k + BLOCK / 4 < depth ? k + BLOCK / 4 : depth;
-            __m512i sum[EIGHT][2];
-            UNROLLED for (int i = 0; i < tokens; i++)
-                UNROLLED for (int j = 0; j < 2; j++)
-                    sum[i][j] = _mm512_set1_epi32(run->starts[(first + i) * blocks + block]);
-            for (; k < end; k++) {
-                if (first == 0) call(w + k * PANEL + AHEAD, 2);
-                if (next != NULL) call(next + k * LANES, 1);
-                __m512i w0 = _mm512_loadu_si512(w + k * PANEL), w1 = _mm512_loadu_si512(w + k * PANEL + LANES);
-                UNROLLED for (int i = 0; i < tokens; i++) {
-                    __m512i x = _mm512_set1_epi32(a[i * depth + k]);
-                    MULTIPLY("vpdpbusd", sum[i][0], w0, x);
-                    MULTIPLY("vpdpbusd", sum[i][1], w1, x);
-                }
-            }
-            UNROLLED for (int j = 0; j < 2; j++) {
-                __m512 scale = _mm512_loadu_ps(scales + block * PANEL + j * LANES);
-                UNROLLED for (int i = 0; i < tokens; i++) {
-                    __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(run->scales[(first + i) * blocks + block]));
-                    y[i][j] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[i][j]), factor, y[i][j]);
-                }
-            }
-        }
-    } else if (precision == BF16) {
-        for (long k = 0; k < depth; k += 2, w += 3 * LANES) {
-            call(w + AHEAD, 3);
-            __m512i p = _mm512_loadu_si512(w), q = _mm512_loadu_si512(w + LANES);
-            __m512i r = _mm512_loadu_si512(w + 2 * LANES);
-            __m512i four[] = {own(p), own(q), own(r), fourth(p, q, r)};
-            if (unpacked != NULL)
-                UNROLLED for (int j = 0; j < 4; j++) _mm512_store_si512(unpacked + k * PANEL + j * LANES, four[j]);
-            UNROLLED for (int j = 0; j < 2; j++)
-                UNROLLED for (int i = 0; i < tokens; i++) {
-                    __m512i x = _mm512_set1_epi32(a[i * depth + k + j]);
-                    MULTIPLY("vdpbf16ps", y[i][0], x, four[2 * j]);
-                    MULTIPLY("vdpbf16ps", y[i][1], x, four[2 * j + 1]);
-                }
-        }
-    } else {
-        const long line = precision == UNPACKED ? LANES / 4 * 3 : LANES; /* of half a panel as it is kept */
+    if (precision == FP32) {
+        __m512 y[TWELVE][2];
+        UNROLLED for (int i = 0; i < tokens; i++)
+            UNROLLED for (int j = 0; j < 2; j++) y[i][j] = _mm512_setzero_ps();
         for (long k = 0; k < depth; k++) {
-            if (precision == FP32 && first == 0) call(w + k * PANEL + AHEAD, 2);
-            if (next != NULL) call(next + k * line, 1);
+            if (first == 0) call(w + k * PANEL + AHEAD, 2);
+            if (next != NULL) call(next + k * LANES, 1);
             __m512 w0 = _mm512_loadu_ps(w + k * PANEL), w1 = _mm512_loadu_ps(w + k * PANEL + LANES);
             UNROLLED for (int i = 0; i < tokens; i++) {
                 __m512 x = _mm512_castsi512_ps(_mm512_set1_epi32(a[i * depth + k]));
-                if (precision == UNPACKED) {
-                    MULTIPLY("vdpbf16ps", y[i][0], x, w0);
-                    MULTIPLY("vdpbf16ps", y[i][1], x, w1);
-                } else {
-                    MULTIPLY("vfmadd231ps", y[i][0], x, w0);
-                    MULTIPLY("vfmadd231ps", y[i][1], x, w1);
+                MULTIPLY("vfmadd231ps", y[i][0], x, w0);
+                MULTIPLY("vfmadd231ps", y[i][1], x, w1);
+            }
+        }
+        UNROLLED for (int i = 0; i < tokens; i++)
+            UNROLLED for (int j = 0; j < 2; j++) _mm512_storeu_ps(sums[i] + j * LANES, y[i][j]);
+        return;
+    }
+    const long blocks = blocks_of(inputs), size = cells_of(BLOCK, precision);
+    const float *scales = product->scales + panel * blocks * PANEL;
+    for (long block = 0, k = 0; block < blocks; block++) {
+        const long end = k + size < depth ? k + size : depth;
+        __m512i sum[TWELVE][2];
+        UNROLLED for (int i = 0; i < tokens; i++)
+            UNROLLED for (int j = 0; j < 2; j++)
+                sum[i][j] = _mm512_set1_epi32(precision == INT8 ? run->starts[(first + i) * blocks + block] : 0);
+        if (precision == INT16) {
+            for (; k < end; k += 2, w += 3 * LANES) {
+                call(w + AHEAD, 3);
+                __m512i p = _mm512_loadu_si512(w), q = _mm512_loadu_si512(w + LANES);
+                __m512i r = _mm512_loadu_si512(w + 2 * LANES);
+                __m512i four[] = {own(p), own(q), own(r), fourth(p, q, r)};
+                if (unpacked != NULL)
+                    UNROLLED for (int j = 0; j < 4; j++) _mm512_store_si512(unpacked + k * PANEL + j * LANES, four[j]);
+                UNROLLED for (int j = 0; j < 2; j++)
+                    UNROLLED for (int i = 0; i < tokens; i++) {
+                        __m512i x = _mm512_set1_epi32(a[i * depth + k + j]);
+                        MULTIPLY("vpdpwssd", sum[i][0], x, four[2 * j]);
+                        MULTIPLY("vpdpwssd", sum[i][1], x, four[2 * j + 1]);
+                    }
+            }
+        } else {
+            const long line = precision == UNPACKED ? LANES / 4 * 3 : LANES; /* of half a panel as it is kept */
+            for (; k < end; k++) {
+                if (precision == INT8 && first == 0) call(w + k * PANEL + AHEAD, 2);
+                if (next != NULL) call(next + k * line, 1);
+                __m512i w0 = _mm512_loadu_si512(w + k * PANEL), w1 = _mm512_loadu_si512(w + k * PANEL + LANES);
+                UNROLLED for (int i = 0; i < tokens; i++) {
+                    __m512i x = _mm512_set1_epi32(a[i * depth + k]);
+                    if (precision == INT8) {
+                        MULTIPLY("vpdpbusd", sum[i][0], w0, x);
+                        MULTIPLY("vpdpbusd", sum[i][1], w1, x);
+                    } else {
+                        MULTIPLY("vpdpwssd", sum[i][0], x, w0);
+                        MULTIPLY("vpdpwssd", sum[i][1], x, w1);
+                    }
                 }
             }
         }
+        UNROLLED for (int j = 0; j < 2; j++) {
+            __m512 scale = _mm512_loadu_ps(scales + block * PANEL + j * LANES);
+            UNROLLED for (int i = 0; i < tokens; i++) {
+                __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(run->scales[(first + i) * blocks + block]));
+                __m512 y = block > 0 ? _mm512_loadu_ps(sums[i] + j * LANES) : _mm512_setzero_ps();
+                _mm512_storeu_ps(sums[i] + j * LANES, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[i][j]), factor, y));
+            }
+        }
     }
-    UNROLLED for (int i = 0; i < tokens; i++)
-        UNROLLED for (int j = 0; j < 2; j++) _mm512_storeu_ps(sums[i] + j * LANES, y[i][j]);
 }
 
 typedef void Lot(const Run *run, const Product *product, int panel, const uint32_t *w, int inputs, long first,
-                 const uint32_t *next, uint32_t *unpacked, float sums[EIGHT][PANEL], int tokens);
+                 const uint32_t *next, uint32_t *unpacked, float sums[TWELVE][PANEL], int tokens);
 
 #define LOT(name, precision, cases) \
     static void name(const Run *run, const Product *product, int panel, const uint32_t *w, int inputs, long first, \
-                     const uint32_t *next, uint32_t *unpacked, float sums[EIGHT][PANEL], int tokens) { \
+                     const uint32_t *next, uint32_t *unpacked, float sums[TWELVE][PANEL], int tokens) { \
         switch (tokens) { cases(precision) } \
     }
 #define CASE(n, precision) \
     case n: tile(run, product, panel, w, inputs, first, next, unpacked, sums, n, precision); break;
-#define FOUR_TO_SIX(p) CASE(4, p) CASE(5, p) CASE(6, p)
-#define ONE_TO_SIX(p) CASE(1, p) CASE(2, p) CASE(3, p) FOUR_TO_SIX(p)
-#define FOUR_TO_EIGHT(p) FOUR_TO_SIX(p) CASE(7, p) CASE(8, p) /* a lot of more than eight has four at least */
-#define ONE_TO_EIGHT(p) ONE_TO_SIX(p) CASE(7, p) CASE(8, p)
-LOT(lot_fp32, FP32, ONE_TO_EIGHT)
-LOT(lot_bf16, BF16, ONE_TO_EIGHT)
-LOT(lot_unpacked, UNPACKED, FOUR_TO_EIGHT)
-LOT(lot_int8, INT8, ONE_TO_SIX)
+#define SIX_TO_TWELVE(p) /* a lot of more than twelve has six at least */ \
+    CASE(6, p) CASE(7, p) CASE(8, p) CASE(9, p) CASE(10, p) CASE(11, p) CASE(12, p)
+#define ONE_TO_TWELVE(p) CASE(1, p) CASE(2, p) CASE(3, p) CASE(4, p) CASE(5, p) SIX_TO_TWELVE(p)
+LOT(lot_fp32, FP32, ONE_TO_TWELVE)
+LOT(lot_int16, INT16, ONE_TO_TWELVE)
+LOT(lot_unpacked, UNPACKED, SIX_TO_TWELVE)
+LOT(lot_int8, INT8, ONE_TO_TWELVE)
 
 /* Sums of `tokens` tokens from number `first` on become a panel's outputs. */
-static void finish(Run *run, int layer, int phase, const Product *product, int precision, int panel, long first,
-                   int tokens, float sums[EIGHT][PANEL]) {
+static void finish(Run *run, int layer, int phase, const Product *product, int panel, long first, int tokens,
+                   float sums[TWELVE][PANEL]) {
     for (int j = 0; j < PANEL; j += LANES) {
         int output = panel * PANEL + j;
         for (int i = 0; i < tokens; i++) {
-            __m512 y = _mm512_loadu_ps(sums[i] + j);
-            if (precision == BF16) y = _mm512_mul_ps(y, _mm512_loadu_ps(product->scales + output));
-            put(run, layer, phase, first + i, output, _mm512_add_ps(y, _mm512_loadu_ps(product->bias + output)));
+            __m512 y = _mm512_add_ps(_mm512_loadu_ps(sums[i] + j), _mm512_loadu_ps(product->bias + output));
+            put(run, layer, phase, first + i, output, y);
         }
     }
 }
@@ -419,18 +414,18 @@ static void finish(Run *run, int layer, int phase, const Product *product, int p
    that this thread will most likely take next is called. */
 static void multiply(Run *run, int layer, int phase, const Product *product, int precision, int panel, int thread) {
     long inputs = inputs_of(run, phase), panels = outputs_of(run, phase) / PANEL, next = panel + run->threads;
-    long size = size_of(inputs, precision), half = size / 2, most = precision == INT8 ? SIX : EIGHT;
-    long tokens = run->pass.tokens, pieces = (tokens + most - 1) / most;
+    long size = size_of(inputs, precision), half = size / 2;
+    long tokens = run->pass.tokens, pieces = (tokens + TWELVE - 1) / TWELVE;
     const uint32_t *w = product->cells + panel * size;
-    uint32_t *unpacked = precision == BF16 && pieces > 1 ? run->unpacked + thread * largest(run->model) : NULL;
-    Lot *lot = precision == FP32 ? lot_fp32 : precision == BF16 ? lot_bf16 : lot_int8;
+    uint32_t *unpacked = precision == INT16 && pieces > 1 ? run->unpacked + thread * largest(run->model) : NULL;
+    Lot *lot = precision == FP32 ? lot_fp32 : precision == INT16 ? lot_int16 : lot_int8;
     for (long piece = 0; piece < pieces; piece++) {
         bool early = pieces <= STEP && next < panels && (piece == 1 || piece == 2);
         const uint32_t *from = early ? product->cells + next * size + (piece - 1) * half : NULL;
         long first = tokens * piece / pieces, count = tokens * (piece + 1) / pieces - first;
-        float sums[EIGHT][PANEL];
+        float sums[TWELVE][PANEL];
         lot(run, product, panel, w, inputs, first, from, unpacked, sums, count);
-        finish(run, layer, phase, product, precision, panel, first, count, sums);
+        finish(run, layer, phase, product, panel, first, count, sums);
         if (unpacked != NULL) w = unpacked, lot = lot_unpacked;
     }
 }
@@ -490,13 +485,13 @@ INLINE void look(Run *run, int layer, long token, int number, float *scores, con
         } \
     }
 LOOK(look_fp32, FP32)
-LOOK(look_bf16, BF16)
+LOOK(look_int16, INT16)
 LOOK(look_int8, INT8)
 
 static void attend(Run *run, int layer, long token, int number, float *scores) {
     switch (run->model->precision) {
         case FP32: look_fp32(run, layer, token, number, scores); break;
-        case BF16: look_bf16(run, layer, token, number, scores); break;
+        case INT16: look_int16(run, layer, token, number, scores); break;
         case INT8: look_int8(run, layer, token, number, scores); break;
     }
 }
@@ -536,11 +531,11 @@ static void chunk(void *of, int phase, long at, int thread) {
 /* All layers of `pass` by `threads` threads, this one among them; false: memory was short. */
 bool run_layers(const Model *model, Team *team, const Pass *pass, int32_t threads) {
     long tokens = pass->tokens, channels = model->channels, wide = tokens * 4 * channels;
-    int bytes = model->precision == FP32 ? 4 : model->precision == BF16 ? 2 : 1;
+    int bytes = model->precision == FP32 ? 4 : model->precision == INT16 ? 2 : 1;
     size_t scores = (size_t)team_size(team, threads) * (pass->capacity + LANES) * sizeof(float);
     size_t blocks = tokens * blocks_of(4 * channels) * sizeof(float);
     size_t query = tokens * channels * sizeof(float), fresh = model->precision == INT8 ? 2 * query : 0;
-    bool unpacks = model->precision == BF16 && tokens > EIGHT;
+    bool unpacks = model->precision == INT16 && tokens > TWELVE;
     size_t panels = unpacks ? team_size(team, threads) * largest(model) * sizeof(uint32_t) : 0;
     size_t sizes[] = {wide * bytes, blocks, blocks, query, fresh, wide * sizeof(float), scores, panels};
     size_t total = 0, offsets[8];

@@ -23,7 +23,7 @@ _HEADS = (16, 64)  # channels of a head that layers.c knows
 _LAST_NORMS = ("last_norm", "final_norm")
 _BLOCK = 128  # inputs of one scale
 _PART = 2**18  # weights that are packed at once, so that what is made on the way stays small
-_FREE = 0x78007800  # bits of two bf16 numbers of small exponents that are not needed
+# bf16 is whole numbers of 16 bits there: nearer to fp32 than bf16 is, and as fast or (on Intel) four times as fast.
 _CODES = {"fp32": 0, "bf16": 1, "int8": 2}
 
 
@@ -178,19 +178,25 @@ class CompiledLayers:
 
 def packed(weight: Tensor, bias: Tensor, precision: Precision) -> tuple[Tensor, Tensor, Tensor | None]:
     """A product's (cells, bias, scales) in layers.c's layout; fp32 has no scales."""
-    bias = bias.float().clone()
-    if precision == "bf16":
-        cells, scales = _in_12_bits(weight)
-        return cells, bias, scales
     outputs, inputs = weight.shape
+    bias = bias.float().clone()
     if precision == "fp32":
         return _in_panels(weight, 1), bias, None
-    blocks = -(-inputs // _BLOCK)
-    apart = F.pad(weight, (0, blocks * _BLOCK - inputs)).view(outputs, blocks, _BLOCK)
-    scale = apart.abs().amax(2, keepdim=True).clamp(min=1e-8) / 127.0
-    weight = ((apart / scale).round() + 128.0).view(outputs, -1)[:, :inputs]
-    scales = scale.view(outputs // PANEL, PANEL, blocks).transpose(1, 2).contiguous()
-    return _in_panels(weight.to(torch.uint8), 4), bias, scales
+    small = precision == "int8"
+    blocks, most = -(-inputs // _BLOCK), 127.0 if small else 2047.0
+    shape, dtype = ((PANEL, 4), torch.uint8) if small else ((3, LANES), torch.int32)
+    cells = torch.empty(outputs // PANEL, inputs // 4, *shape, dtype=dtype)
+    scales = torch.empty(outputs // PANEL, blocks, PANEL)
+    panels = -(-_PART // (PANEL * inputs))
+    for some, kept, scale in zip(
+        weight.split(panels * PANEL), cells.split(panels), scales.split(panels), strict=True
+    ):
+        apart = F.pad(some, (0, blocks * _BLOCK - inputs)).view(-1, blocks, _BLOCK)
+        each = apart.abs().amax(2, keepdim=True).clamp_(min=1e-8).div_(most)
+        whole = (apart / each).round_().view(len(some), -1)[:, :inputs]
+        scale.copy_(each.view(-1, PANEL, blocks).transpose(1, 2))
+        kept.copy_(_in_panels((whole + 128.0).to(torch.uint8), 4) if small else _in_12_bits(whole))
+    return cells, bias, scales
 
 
 def _in_panels(numbers: Tensor, group: int) -> Tensor:
@@ -200,27 +206,9 @@ def _in_panels(numbers: Tensor, group: int) -> Tensor:
     return panels.clone(memory_format=torch.contiguous_format)
 
 
-def _in_12_bits(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """(outputs, inputs) → cells (outputs / PANEL, inputs / 4, 3, LANES), and what a sum is multiplied by."""
-    outputs, inputs = weight.shape
-    cells = torch.empty(outputs // PANEL, inputs // 4, 3, LANES, dtype=torch.int32)
-    scales = torch.empty(outputs)
-    panels = -(-_PART // (PANEL * inputs))
-    for some, kept, scale in zip(
-        weight.split(panels * PANEL), cells.split(panels), scales.split(panels * PANEL), strict=True
-    ):
-        bits = some.to(torch.bfloat16).view(torch.int16)
-        small = bits & 0x7FFF
-        top = (small.amax(1) >> 7).clamp_(min=15)  # the largest exponent
-        scale.copy_((top.int() << 23).view(torch.float32)).mul_(2.0**48)
-        small -= ((top - 15) << 7)[:, None]
-        # Exponents below 1 become 0 up to half of the smallest number, whose bits are 1 << 7, and else that.
-        small = torch.maximum(small, small.clamp(0, 1).mul_(1 << 7))
-        small |= bits.bitwise_and_(-0x8000)
-        vectors = _in_panels(small, 2).view(torch.int32).view(len(kept), -1, 4, LANES)
-        kept.copy_(vectors[:, :, :3])
-        fourth = vectors[:, :, 3].contiguous()
-        for number, by in enumerate((4, 8, 12)):
-            rotated = (fourth >> by) & ((1 << 32 - by) - 1) | fourth << 32 - by
-            kept[:, :, number] |= rotated & _FREE
-    return cells, scales
+def _in_12_bits(whole: Tensor) -> Tensor:
+    """Whole numbers (outputs, inputs) → cells (outputs / PANEL, inputs / 4, 3, LANES)."""
+    vectors = _in_panels(whole.to(torch.int16), 2).view(len(whole) // PANEL, -1, 4, 2 * LANES)
+    fourth = vectors[:, :, 3] & 0xFFF
+    nibbles = torch.stack([fourth >> 8, fourth >> 4 & 15, fourth & 15], dim=2)
+    return (vectors[:, :, :3] * 16 | nibbles).view(torch.int32)
