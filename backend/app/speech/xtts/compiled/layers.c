@@ -35,7 +35,8 @@ enum { FP32, INT16, INT8, UNPACKED }; /* the last: what a panel of INT16 becomes
 enum { BLOCK = 128 };        /* inputs of one scale */
 enum { TWELVE = 12 };        /* tokens at once: as many as there are registers for their sums */
 enum { STEP = 6 };           /* of these at most are as many tokens as a step has; a prompt has more */
-enum { AHEAD = 1024 };       /* cells, 4 KB: weights are called so long before they are read */
+enum { AHEAD = 1024, FAR = 48 }; /* weights are called 4 KB of cells before they are read, keys and values 48 vectors */
+enum { LINE = 64 };              /* bytes of the cache's lines */
 
 /* ---- what Python hands over; layers.py has the same structures ---- */
 
@@ -441,6 +442,8 @@ INLINE void look(Run *run, int layer, long token, int number, float *scores, con
     UNROLLED for (int j = 0; j < groups; j++) q[j] = _mm512_loadu_ps(query + j * LANES);
     for (long first = 0; first < count; first += LANES) {
         __m512 v[LANES];
+        const char *later = first + FAR < count ? keys + (first + FAR) * step : values + (first + FAR - count) * step;
+        for (long byte = 0; byte < LANES * step; byte += LINE) _mm_prefetch(later + byte, _MM_HINT_T0);
         UNROLLED for (int i = 0; i < LANES; i++) {
             v[i] = _mm512_setzero_ps();
             if (first + i < count) {
@@ -468,6 +471,8 @@ INLINE void look(Run *run, int layer, long token, int number, float *scores, con
     UNROLLED for (int j = 0; j < groups; j++) seen[j] = _mm512_setzero_ps();
     for (long i = 0; i < count; i++) {
         const char *value = values + i * step;
+        if (i + FAR < count)
+            for (long byte = 0; byte < step; byte += LINE) _mm_prefetch(value + FAR * step + byte, _MM_HINT_T0);
         __m512 weight = _mm512_set1_ps(scores[i] * scale_of(value, head, precision));
         UNROLLED for (int j = 0; j < groups; j++)
             seen[j] = _mm512_fmadd_ps(cached(value, j * LANES, precision), weight, seen[j]);
