@@ -7,14 +7,13 @@ and the norms are fp32; products run in the compute dtype.
 from __future__ import annotations
 
 import math
-import mmap
-from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from app.speech.xtts import pages
 from app.speech.xtts.checkpoint import Settings, Weights
 from app.speech.xtts.compiled import layers
 from app.speech.xtts.linear import Linear, Precision, compute_dtype, linear
@@ -64,8 +63,8 @@ class Cache:
         self._room = capacity
         self._heads, self._width = settings.heads, self.width(settings, dtype)
         shape = (rows, self._heads, capacity, self._width)
-        self.keys = [_zeros(shape, dtype, device) for _ in range(settings.layers)]
-        self.values = [_zeros(shape, dtype, device) for _ in range(settings.layers)]
+        self.keys = [pages.zeros(shape, dtype, device) for _ in range(settings.layers)]
+        self.values = [pages.zeros(shape, dtype, device) for _ in range(settings.layers)]
 
     @staticmethod
     def width(settings: Settings, dtype: torch.dtype) -> int:
@@ -86,7 +85,7 @@ class Cache:
                 part = old[:rows, :, :kept]
                 if grow:
                     room = (self.rows, self._heads, self._room, self._width)
-                    block = _zeros(room, old.dtype, old.device).view(-1)
+                    block = pages.zeros(room, old.dtype, old.device).view(-1)
                 else:  # in the same memory, for to be handed new one by the kernel takes longer
                     part = part.clone()
                     block = torch.empty(0, dtype=old.dtype, device=old.device).set_(old.untyped_storage())
@@ -255,21 +254,6 @@ def _look(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
     scores = torch.bmm(q.reshape(-1, 1, head), keys.reshape(-1, length, head).transpose(1, 2))
     weights = scores.view(rows, heads, length).add_(mask[:, None]).softmax(-1)
     return torch.bmm(weights.view(-1, 1, length), values.reshape(-1, length, head)).view(rows, -1)
-
-
-def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Zeros; on the CPU of memory that the kernel hands out only where something is written.
-
-    From the kernel itself and in large pages: malloc would soon hand out what was used before, and write
-    all of it, and small pages cost a step a tenth.
-    """
-    if device.type != "cpu":
-        return torch.zeros(shape, dtype=dtype, device=device)
-    block = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        with suppress(OSError):  # a kernel without them
-            block.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(block, dtype=dtype).view(shape)
 
 
 def _norm(weights: Weights, name: str, channels: int, device: torch.device) -> Norm:

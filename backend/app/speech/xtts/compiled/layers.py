@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from app.speech.xtts import pages
 from app.speech.xtts.checkpoint import Settings, Weights
 from app.speech.xtts.compiled import library
 from app.speech.xtts.compiled.library import LANES, PANEL, Team
@@ -185,7 +186,7 @@ def packed(weight: Tensor, bias: Tensor, precision: Precision) -> tuple[Tensor, 
     small = precision == "int8"
     blocks, most = -(-inputs // _BLOCK), 127.0 if small else 2047.0
     shape, dtype = ((PANEL, 4), torch.uint8) if small else ((3, LANES), torch.int32)
-    cells = torch.empty(outputs // PANEL, inputs // 4, *shape, dtype=dtype)
+    cells = pages.zeros((outputs // PANEL, inputs // 4, *shape), dtype)
     scales = torch.empty(outputs // PANEL, blocks, PANEL)
     panels = -(-_PART // (PANEL * inputs))
     for some, kept, scale in zip(
