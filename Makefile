@@ -41,6 +41,7 @@ lock: $(VENV)/.uv ## lock what is installed, with hashes and without addresses
 	cd $(BACKEND) && $(UV) pip compile -q --universal --generate-hashes --no-header pyproject.toml -o requirements/service.txt
 	cd $(BACKEND) && $(UV) pip compile -q --universal --generate-hashes --no-header pyproject.toml --group dev -c requirements/service.txt -o requirements/check.txt
 	cd $(BACKEND) && $(UV) pip compile -q --universal --generate-hashes --no-header pyproject.toml --group dev --group test --extra xtts -c requirements/check.txt -o requirements/test.txt
+	$(UV) pip compile -q --universal --generate-hashes --no-header tools/reference/requirements.in -o tools/reference/requirements.txt
 
 demo: $(VENV)/.service ## the main job, from recordings (SAMPLES=folder) to WAV files in demo-output/
 	@$(BIN)/python tools/demo.py "$(SAMPLES)"
@@ -67,7 +68,7 @@ REFERENCE := .reference/venv
 $(REFERENCE)/.ready: $(VENV)/.uv tools/reference/requirements.txt
 	@echo "Setting up coqui-tts in $(REFERENCE), beside the service …"
 	@$(UV) venv -q --clear -p $(PYTHON) $(REFERENCE)
-	@$(UV) pip install -q -p $(REFERENCE)/bin/python -r tools/reference/requirements.txt
+	@$(UV) pip install -q -p $(REFERENCE)/bin/python --no-deps --require-hashes -r tools/reference/requirements.txt
 	@touch $@
 
 reference: $(REFERENCE)/.ready ## compare the xtts tests' reference arrays with coqui-tts itself
