@@ -35,7 +35,7 @@ enum { FP32, INT16, INT8, UNPACKED }; /* the last: what a panel of INT16 becomes
 enum { BLOCK = 128 };        /* inputs of one scale */
 enum { TWELVE = 12 };        /* tokens at once: as many as there are registers for their sums */
 enum { STEP = 6 };           /* of these at most are as many tokens as a step has; a prompt has more */
-enum { AHEAD = 1024, FAR = 48 }; /* weights are called 4 KB of cells before they are read, keys and values 48 vectors */
+enum { AHEAD = 768, FAR = 48 }; /* weights are called 3 KB of cells before they are read, keys and values 48 vectors */
 enum { LINE = 64 };              /* bytes of the cache's lines */
 
 /* ---- what Python hands over; layers.py has the same structures ---- */
@@ -299,7 +299,7 @@ static long largest(const Model *model) { return cells_of(4L * model->channels, 
 
 /* Calls cells from memory: by itself the processor calls fewer, and none beyond a page of 4 KB. */
 INLINE void call(const uint32_t *cells, const int vectors) {
-    UNROLLED for (int i = 0; i < vectors; i++) _mm_prefetch((const char *)(cells + i * LANES), _MM_HINT_T1);
+    UNROLLED for (int i = 0; i < vectors; i++) _mm_prefetch((const char *)(cells + i * LANES), _MM_HINT_NTA);
 }
 
 /* The sums of `tokens` tokens from number `first` on with the panel at `w`. Meanwhile are called: for the first
@@ -414,7 +414,7 @@ static void finish(Run *run, int layer, int phase, const Product *product, int p
    as multiplying it with two such lots; so while it is multiplied with the second and the third one, the panel
    that this thread will most likely take next is called. */
 static void multiply(Run *run, int layer, int phase, const Product *product, int precision, int panel, int thread) {
-    long inputs = inputs_of(run, phase), panels = outputs_of(run, phase) / PANEL, next = panel + run->threads;
+    long inputs = inputs_of(run, phase), panels = outputs_of(run, phase) / PANEL, next = panel + 1;
     long size = size_of(inputs, precision), half = size / 2;
     long tokens = run->pass.tokens, pieces = (tokens + TWELVE - 1) / TWELVE;
     const uint32_t *w = product->cells + panel * size;

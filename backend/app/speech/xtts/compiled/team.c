@@ -9,15 +9,12 @@
 #include <string.h>
 
 enum { SPINS = 2000 }; /* looks before a waiting thread offers its core to others */
-
-typedef struct {
-    atomic_long claimed, done;
-    char apart[48]; /* on a cache line of its own */
-} Phase;
+enum { LINE = 8 };     /* counts of a line of the cache */
 
 typedef struct {
     const Work *work;
-    Phase *phases;
+    int threads;
+    atomic_long *counts; /* [phases][1 + threads, rounded up]: chunks done, and taken of each thread's share */
 } Run;
 
 struct Team {
@@ -30,16 +27,23 @@ struct Team {
     pthread_t threads[];
 };
 
+/* A phase's counts, on lines of the cache of their own. */
+static long counts_of(int threads) { return (threads + LINE) / LINE * LINE; }
+
 static void take_part(Run *run, int thread) {
     const Work *work = run->work;
+    const int threads = run->threads;
     for (int number = 0; number < work->phases; number++) {
-        Phase *phase = run->phases + number;
-        long all = work->chunks(work->of, number), at;
-        while ((at = atomic_fetch_add_explicit(&phase->claimed, 1, memory_order_relaxed)) < all) {
-            work->chunk(work->of, number, at, thread);
-            atomic_fetch_add_explicit(&phase->done, 1, memory_order_release);
+        atomic_long *done = run->counts + number * counts_of(threads), *taken = done + 1;
+        long all = work->chunks(work->of, number);
+        for (int i = 0; i < threads; i++) {
+            const long whose = (thread + i) % threads, first = all * whose / threads, end = all * (whose + 1) / threads;
+            for (long at; (at = first + atomic_fetch_add_explicit(taken + whose, 1, memory_order_relaxed)) < end;) {
+                work->chunk(work->of, number, at, thread);
+                atomic_fetch_add_explicit(done, 1, memory_order_release);
+            }
         }
-        for (int spins = 0; atomic_load_explicit(&phase->done, memory_order_acquire) < all; spins++)
+        for (int spins = 0; atomic_load_explicit(done, memory_order_acquire) < all; spins++)
             if (spins < SPINS)
                 _mm_pause();
             else
@@ -94,12 +98,12 @@ int team_size(const Team *team, int threads) {
 }
 
 bool team_run(Team *team, const Work *work, int threads) {
-    size_t size = work->phases * sizeof(Phase);
-    Phase *phases = aligned_alloc(64, (size + 63) / 64 * 64);
-    if (phases == NULL) return false;
-    memset(phases, 0, size);
-    Run run = {work, phases};
     threads = team_size(team, threads);
+    size_t size = work->phases * counts_of(threads) * sizeof(atomic_long);
+    atomic_long *counts = aligned_alloc(LINE * sizeof(atomic_long), size);
+    if (counts == NULL) return false;
+    memset(counts, 0, size);
+    Run run = {work, threads, counts};
     pthread_mutex_lock(&team->lock);
     team->run = &run;
     team->number++;
@@ -111,6 +115,6 @@ bool team_run(Team *team, const Work *work, int threads) {
     team->run = NULL;
     while (team->inside > 0) pthread_cond_wait(&team->left, &team->lock);
     pthread_mutex_unlock(&team->lock);
-    free(phases);
+    free(counts);
     return true;
 }

@@ -1,8 +1,9 @@
 /* Threads that share work out among themselves.
 
-   Work is a list of phases, each of which is cut into chunks; threads take chunks as they come free, and a
-   phase ends when all of its chunks are done. So a thread that has lost its core holds up nobody who can go
-   on without it. */
+   Work is a list of phases, each of which is cut into chunks. Every thread has a share of neighbouring ones, so
+   that it reads memory in one stretch; one that is through with its own takes of the others' shares, and a phase
+   ends when all of its chunks are done. So a thread that has lost its core holds up nobody who can go on
+   without it. */
 
 #pragma once
 #include <stdbool.h>
