@@ -78,7 +78,7 @@ def weights_folder(settings: Settings) -> Path:
     return settings.weights / "xtts-v2"
 
 
-def convert_weights(settings: Settings, precision: Literal["bf16", "fp32"]) -> Path:
+def convert_weights(settings: Settings, precision: Literal["fp16", "fp32"]) -> Path:
     """The installed XTTS v2 weights in our own form beside the official one. Raises EngineUnavailable."""
     if importlib.util.find_spec("torch") is None:
         raise EngineUnavailable("PyTorch is not installed.", "Run `uv sync --extra xtts` in backend/.")

@@ -96,7 +96,7 @@ def doctor(
 
 
 def weights_convert(
-    precision: Annotated[Literal["bf16", "fp32"], typer.Option(help="of the model's matrices")] = "bf16",
+    precision: Annotated[Literal["fp16", "fp32"], typer.Option(help="of the model's matrices")] = "fp16",
 ) -> None:
     """Write the XTTS v2 weights once more in our own form, in place: the engine starts faster with it."""
     from app import bootstrap

@@ -45,6 +45,7 @@ _NEEDED = ("gpt.", "hifigan_decoder.", "mel_stats")
 _UNNEEDED = ("gpt.gpt_inference.", "gpt.text_head.", "gpt.gpt.wte.", "gpt.gpt.wpe.")
 _FOLDED = re.compile(r"(.*)\.(?:parametrizations\.weight\.original0|weight_g)$")
 _DIRECTION = re.compile(r"(.*)\.(?:parametrizations\.weight\.original1|weight_v)$")
+_MOST_FP16 = torch.finfo(torch.float16).max
 _GPT2_MATRIX = re.compile(r"gpt\.gpt\.h\.\d+\.(?:attn|mlp)\.c_\w+\.weight$")
 
 
@@ -96,8 +97,8 @@ class Weights:
         """All names below the prefix, without it."""
         return [name[len(self._prefix) :] for name in self._tensors if name.startswith(self._prefix)]
 
-    def __call__(self, name: str, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """A copy in `dtype`. `shape` is checked; -1 stands for any length. Raises EngineUnavailable."""
+    def __call__(self, name: str, *shape: int) -> Tensor:
+        """A copy in fp32. `shape` is checked; -1 stands for any length. Raises EngineUnavailable."""
         full = self._prefix + name
         read = self._tensors.get(full)
         if read is None:
@@ -111,7 +112,7 @@ class Weights:
                 f"{full} in {self._source} has shape {given}, and config.json asks for {shape}.",
                 fix="config.json and the weights belong to different models: use the folder of one model.",
             )
-        copy = tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)
+        copy = tensor.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
         _give_back(tensor)
         return copy
 
@@ -159,8 +160,10 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(folder, settings, Weights(tensors, source), converted)
 
 
-def convert(folder: Path, target: Path, precision: Literal["fp32", "bf16"] = "bf16") -> Path:
+def convert(folder: Path, target: Path, precision: Literal["fp32", "fp16"] = "fp16") -> Path:
     """Write an official folder as a converted one, tensor by tensor; the GPT's matrices in `precision`.
+
+    fp16 takes as much room as bf16 and is eight times nearer to fp32, so that hardly anything is rounded twice.
 
     Little memory is needed, and an interrupted conversion leaves no usable-looking file behind.
     """
@@ -282,15 +285,17 @@ def _write_safetensors(path: Path, weights: Weights, precision: str) -> None:
     names = sorted(weights.names())
 
     def stored(name: str) -> Tensor:
-        small = precision == "bf16" and _GPT2_MATRIX.match(name)
-        return weights(name, dtype=torch.bfloat16 if small else torch.float32)
+        tensor = weights(name)
+        if precision == "fp16" and _GPT2_MATRIX.match(name) and tensor.abs().amax() < _MOST_FP16:
+            return tensor.half()
+        return tensor
 
     header: dict[str, Any] = {"__metadata__": {"format": FORMAT, "precision": precision}}
     offset = 0
     for name in names:
         tensor = stored(name)
         size = tensor.numel() * tensor.element_size()
-        kind = "BF16" if tensor.dtype is torch.bfloat16 else "F32"
+        kind = "F16" if tensor.dtype is torch.float16 else "F32"
         header[name] = {
             "dtype": kind,
             "shape": list(tensor.shape),

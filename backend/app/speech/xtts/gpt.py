@@ -46,7 +46,7 @@ class Layer:
 
 class Cache:
     """Keys and values of all layers: each (rows, heads, capacity, head channels), of which a prefix is used.
-    In int8, which layers.c alone reads and writes, four more bytes of a vector are its scale.
+    Of whole numbers, which layers.c alone reads and writes, four more bytes of a vector are its scale.
 
     On the CPU `capacity` follows what is needed, because products over a whole contiguous block are several
     times faster there than over a part of it; on a GPU it is what the model can ever need, so that a
@@ -69,7 +69,7 @@ class Cache:
     @staticmethod
     def width(settings: Settings, dtype: torch.dtype) -> int:
         """Numbers of a head's vector."""
-        return settings.channels // settings.heads + (4 if dtype is torch.int8 else 0)
+        return settings.channels // settings.heads + (0 if dtype.is_floating_point else 4 // dtype.itemsize)
 
     def fit(self, needed: int, rows: int) -> None:
         """Change `capacity` to the next multiple of STEP from `needed`, keeping the first `rows` rows."""
@@ -120,8 +120,7 @@ class Gpt:
         self._layers: list[Layer] = []
         if layers.supported(settings, device):
             self._compiled = layers.CompiledLayers(gpt, settings, precision)
-            if precision == "int8":
-                self.cached = torch.int8
+            self.cached = self._compiled.cached
         else:
             self._layers = [
                 _layer(gpt.under(f"gpt.h.{number}"), settings, precision, device)

@@ -14,14 +14,14 @@
    INT8 has both within ±127. The processor multiplies numbers without a sign by numbers with one, so weights lie
    there with 128 added, and a block's sum begins at -128 times the sum of its activations.
 
-   INT16 has weights within ±2047, and activations within ±8191, of which 128 products just fit 32 bits: both are
-   nearer to what they stand for than bf16 is. Weights are kept in 12 bits, because a step of one token takes as
-   long as reading them: of every four vectors of sixteen cells (two cells of each output) three are kept,
-   [outputs / 32][inputs / 4][3][16] cells, their numbers four bits to the left, and the fourth's in the bits that
-   are free, the upper four in the first vector.
+   INT16 has weights within ±511, and activations within ±32767, of which 128 products just fit 32 bits: weights are
+   about as near to what they stand for as bf16 is, activations much nearer. Weights are kept in 10 bits, because a
+   step of one token takes as long as reading them: of every eight vectors of sixteen cells (four cells of each output)
+   five are kept, [outputs / 32][inputs / 8][5][16] cells, their numbers six bits to the left, and the other three's in
+   the bits that are free, from the upper ones of the first vector on.
 
-   The cache holds vectors of a head's numbers: fp32, for INT16 bf16, for INT8 whole numbers within ±127 of one byte
-   each, and after them their scale, a float.  */
+   The cache holds vectors of a head's numbers: fp32, or whole numbers of 16 or 8 bits, and after them their scale, a
+   float.  */
 
 #include "team.h"
 #include "vectors.h"
@@ -73,45 +73,43 @@ typedef struct {
 
 /* ---- numbers ---- */
 
-INLINE __m512 widened(const uint16_t *bf16) {
-    return _mm512_castsi512_ps(
-        _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)bf16)), 16));
-}
+/* Bytes of a number of activations and of the cache. */
+INLINE int bytes_of(const int precision) { return precision == FP32 ? 4 : precision == INT16 ? 2 : 1; }
 
-INLINE void store_bf16(uint16_t *to, __m512 y) { _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh(y)); }
-
-INLINE void store_shorts(void *to, __m512i whole) { _mm256_storeu_si256((__m256i *)to, _mm512_cvtepi32_epi16(whole)); }
-
-INLINE void store_bytes(void *to, __m512i whole) { _mm_storeu_si128((__m128i *)to, _mm512_cvtepi32_epi8(whole)); }
-
-/* The factor that takes `count` numbers to whole ones within ±`most`; never infinite. */
-INLINE float factor_of(const float *from, int count, float most) {
+/* `count` numbers become whole ones of 16 or 8 bits, as large as they get. Returns the factor, never infinite, and
+   adds them up, a part of the sum a lane. */
+INLINE float round_all(const float *from, int count, char *to, const int precision, __m512i *sum) {
     __m512 largest = _mm512_set1_ps(1e-30f);
     for (int i = 0; i < count; i += LANES) largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_loadu_ps(from + i)));
-    return most / _mm512_reduce_max_ps(largest);
-}
-
-INLINE __m512i whole(const float *from, float factor) {
-    return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(from), _mm512_set1_ps(factor)));
+    float factor = (precision == INT16 ? 32767.0f : 127.0f) / _mm512_reduce_max_ps(largest);
+    *sum = _mm512_setzero_si512();
+    for (int i = 0; i < count; i += LANES) {
+        __m512i whole = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(from + i), _mm512_set1_ps(factor)));
+        *sum = _mm512_add_epi32(*sum, whole);
+        if (precision == INT16) _mm256_storeu_si256((__m256i *)(to + 2 * i), _mm512_cvtsepi32_epi16(whole));
+        else _mm_storeu_si128((__m128i *)(to + i), _mm512_cvtsepi32_epi8(whole));
+    }
+    return factor;
 }
 
 /* ---- vectors of the cache ---- */
 
 /* Their bytes. */
 INLINE long width(int head, const int precision) {
-    return precision == FP32 ? 4 * head : precision == INT16 ? 2 * head : head + (int)sizeof(float);
+    return head * bytes_of(precision) + (precision == FP32 ? 0 : (int)sizeof(float));
 }
 
 /* Sixteen numbers from number `at` on, but for their scale. */
 INLINE __m512 cached(const char *vector, int at, const int precision) {
     if (precision == FP32) return _mm512_loadu_ps((const float *)vector + at);
-    if (precision == INT16) return widened((const uint16_t *)vector + at);
+    if (precision == INT16)
+        return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(vector + 2 * at))));
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(vector + at))));
 }
 
 INLINE float scale_of(const char *vector, int head, const int precision) {
     float scale = 1.0f;
-    if (precision == INT8) memcpy(&scale, vector + head, sizeof scale);
+    if (precision != FP32) memcpy(&scale, vector + head * bytes_of(precision), sizeof scale);
     return scale;
 }
 
@@ -160,7 +158,7 @@ typedef struct {
     float *scales;       /* of whole numbers: (tokens, blocks) */
     int32_t *starts;     /* INT8: (tokens, blocks), what a block's sum begins at */
     float *query;        /* (tokens, channels) */
-    float *fresh;        /* int8: (tokens, 2 channels), keys and values not yet in the cache */
+    float *fresh;        /* not FP32: (tokens, 2 channels), keys and values not yet in the cache */
     float *wide;         /* (tokens, 4 channels): what attention saw, or the expansion */
     float *scores;       /* (threads, capacity rounded up) */
     uint32_t *unpacked;  /* INT16 and many tokens: (threads, cells of the largest panel) */
@@ -180,19 +178,12 @@ static void take(Run *run, long token, const float *from, int inputs) {
         memcpy((float *)run->cells + token * inputs, from, inputs * sizeof(float));
         return;
     }
-    bool shorts = run->model->precision == INT16;
-    char *to = (char *)run->cells + token * inputs * (shorts ? 2 : 1);
+    const int precision = run->model->precision, bytes = bytes_of(precision);
     long blocks = blocks_of(inputs);
     for (long block = 0; block < blocks; block++) {
-        int begin = block * BLOCK, end = begin + BLOCK < inputs ? begin + BLOCK : inputs;
-        float factor = factor_of(from + begin, end - begin, shorts ? 8191.0f : 127.0f);
-        __m512i sum = _mm512_setzero_si512();
-        for (int i = begin; i < end; i += LANES) {
-            __m512i q = whole(from + i, factor);
-            sum = _mm512_add_epi32(sum, q);
-            if (shorts) store_shorts(to + 2 * i, q);
-            else store_bytes(to + i, q);
-        }
+        long begin = block * BLOCK, count = begin + BLOCK < inputs ? BLOCK : inputs - begin;
+        __m512i sum;
+        float factor = round_all(from + begin, count, (char *)run->cells + (token * inputs + begin) * bytes, precision, &sum);
         run->scales[token * blocks + block] = 1.0f / factor;
         run->starts[token * blocks + block] = -128 * _mm512_reduce_add_epi32(sum);
     }
@@ -240,28 +231,25 @@ INLINE void put(Run *run, int layer, int phase, long token, int output, __m512 y
         _mm512_storeu_ps(run->logits + token * run->model->head.codes + output, y);
     } else if (output < channels) {
         _mm512_storeu_ps(run->query + token * channels + output, y);
-    } else if (run->model->precision == INT8) {
+    } else if (run->model->precision != FP32) {
         _mm512_storeu_ps(run->fresh + token * 2 * channels + output - channels, y);
     } else {
         bool value = output >= 2 * channels;
         int head = channels / run->model->heads, channel = output % channels;
-        char *vector = vector_of(run, layer, value, token, channel / head);
-        if (run->model->precision == FP32)
-            _mm512_storeu_ps((float *)vector + channel % head, y);
-        else
-            store_bf16((uint16_t *)vector + channel % head, y);
+        _mm512_storeu_ps((float *)vector_of(run, layer, value, token, channel / head) + channel % head, y);
     }
 }
 
-/* INT8: one token's new keys and values go into the cache. */
+/* Not FP32: one token's new keys and values go into the cache. */
 static void keep(Run *run, int layer, long token) {
+    const int precision = run->model->precision;
     int channels = run->model->channels, heads = run->model->heads, head = channels / heads;
     for (int number = 0; number < 2 * heads; number++) {
         const float *from = run->fresh + token * 2 * channels + number * head;
         char *vector = vector_of(run, layer, number >= heads, token, number % heads);
-        float factor = factor_of(from, head, 127.0f), scale = 1.0f / factor;
-        for (int i = 0; i < head; i += LANES) store_bytes(vector + i, whole(from + i, factor));
-        memcpy(vector + head, &scale, sizeof scale);
+        __m512i sum;
+        float scale = 1.0f / round_all(from, head, vector, precision, &sum);
+        memcpy(vector + head * bytes_of(precision), &scale, sizeof scale);
     }
 }
 
@@ -280,18 +268,20 @@ INLINE long cells_of(long inputs, const int precision) {
 /* The cells of a panel as it is kept. */
 INLINE long size_of(long inputs, const int precision) {
     long whole = cells_of(inputs, precision) * PANEL;
-    return precision == INT16 ? whole / 4 * 3 : whole;
+    return precision == INT16 ? whole / 8 * 5 : whole;
 }
 
-/* INT16: of three vectors of cells the numbers that are theirs … */
-INLINE __m512i own(__m512i kept) { return _mm512_srai_epi16(kept, 4); }
-
-/* … and the numbers of the fourth. */
-INLINE __m512i fourth(__m512i p, __m512i q, __m512i r) {
+/* INT16: from five vectors of cells to eight. */
+INLINE void unpack(const uint32_t *w, __m512i eight[8]) {
     const int choose = 0xCA; /* bits of the second where the first has ones, else of the third */
-    p = _mm512_slli_epi16(p, 12), q = _mm512_slli_epi16(q, 8), r = _mm512_slli_epi16(r, 4);
-    q = _mm512_ternarylogic_epi32(_mm512_set1_epi16(0x0F00), q, r, choose);
-    return own(_mm512_ternarylogic_epi32(_mm512_set1_epi16((short)0xF000), p, q, choose));
+#define LEFT(x, bits) _mm512_slli_epi16(x, bits)
+#define BITS(mask, x, y) _mm512_ternarylogic_epi32(_mm512_set1_epi16((short)mask), x, y, choose)
+    __m512i v[5];
+    UNROLLED for (int i = 0; i < 5; i++) v[i] = eight[i] = _mm512_loadu_si512(w + i * LANES);
+    eight[5] = BITS(0xFC00, LEFT(v[0], 10), LEFT(v[1], 4));
+    eight[6] = BITS(0xC000, LEFT(v[1], 14), BITS(0x3F00, LEFT(v[2], 8), LEFT(v[3], 2)));
+    eight[7] = BITS(0xF000, LEFT(v[3], 12), LEFT(v[4], 6));
+    UNROLLED for (int i = 0; i < 8; i++) eight[i] = _mm512_srai_epi16(eight[i], 6);
 }
 
 /* The cells of the largest panel, unpacked. */
@@ -337,22 +327,21 @@ INLINE void tile(const Run *run, const Product *product, int panel, const uint32
             UNROLLED for (int j = 0; j < 2; j++)
                 sum[i][j] = _mm512_set1_epi32(precision == INT8 ? run->starts[(first + i) * blocks + block] : 0);
         if (precision == INT16) {
-            for (; k < end; k += 2, w += 3 * LANES) {
-                call(w + AHEAD, 3);
-                __m512i p = _mm512_loadu_si512(w), q = _mm512_loadu_si512(w + LANES);
-                __m512i r = _mm512_loadu_si512(w + 2 * LANES);
-                __m512i four[] = {own(p), own(q), own(r), fourth(p, q, r)};
+            for (; k < end; k += 4, w += 5 * LANES) {
+                call(w + AHEAD, 5);
+                __m512i eight[8];
+                unpack(w, eight);
                 if (unpacked != NULL)
-                    UNROLLED for (int j = 0; j < 4; j++) _mm512_store_si512(unpacked + k * PANEL + j * LANES, four[j]);
-                UNROLLED for (int j = 0; j < 2; j++)
+                    UNROLLED for (int j = 0; j < 8; j++) _mm512_store_si512(unpacked + k * PANEL + j * LANES, eight[j]);
+                UNROLLED for (int j = 0; j < 4; j++)
                     UNROLLED for (int i = 0; i < tokens; i++) {
                         __m512i x = _mm512_set1_epi32(a[i * depth + k + j]);
-                        MULTIPLY("vpdpwssd", sum[i][0], x, four[2 * j]);
-                        MULTIPLY("vpdpwssd", sum[i][1], x, four[2 * j + 1]);
+                        MULTIPLY("vpdpwssd", sum[i][0], x, eight[2 * j]);
+                        MULTIPLY("vpdpwssd", sum[i][1], x, eight[2 * j + 1]);
                     }
             }
         } else {
-            const long line = precision == UNPACKED ? LANES / 4 * 3 : LANES; /* of half a panel as it is kept */
+            const long line = precision == UNPACKED ? LANES / 8 * 5 : LANES; /* of half a panel as it is kept */
             for (; k < end; k++) {
                 if (precision == INT8 && first == 0) call(w + k * PANEL + AHEAD, 2);
                 if (next != NULL) call(next + k * line, 1);
@@ -450,7 +439,7 @@ INLINE void look(Run *run, int layer, long token, int number, float *scores, con
                 const char *key = keys + (first + i) * step;
                 UNROLLED for (int j = 0; j < groups; j++)
                     v[i] = _mm512_fmadd_ps(cached(key, j * LANES, precision), q[j], v[i]);
-                if (precision == INT8) v[i] = _mm512_mul_ps(v[i], _mm512_set1_ps(scale_of(key, head, precision)));
+                if (precision != FP32) v[i] = _mm512_mul_ps(v[i], _mm512_set1_ps(scale_of(key, head, precision)));
             }
         }
         long left = count - first;
@@ -508,7 +497,7 @@ static long chunks(const void *of, int phase) {
     switch (phase %= PHASES) {
         case QKV: case PROJECTION: case EXPANSION: case CONTRACTION:
             return outputs_of(run, phase) / PANEL;
-        case KEEP: return run->model->precision == INT8 ? run->pass.tokens : 0;
+        case KEEP: return run->model->precision == FP32 ? 0 : run->pass.tokens;
         case ATTENTION: return run->pass.tokens * (long)run->model->heads;
         default: return run->pass.tokens;
     }
@@ -536,10 +525,10 @@ static void chunk(void *of, int phase, long at, int thread) {
 /* All layers of `pass` by `threads` threads, this one among them; false: memory was short. */
 bool run_layers(const Model *model, Team *team, const Pass *pass, int32_t threads) {
     long tokens = pass->tokens, channels = model->channels, wide = tokens * 4 * channels;
-    int bytes = model->precision == FP32 ? 4 : model->precision == INT16 ? 2 : 1;
+    int bytes = bytes_of(model->precision);
     size_t scores = (size_t)team_size(team, threads) * (pass->capacity + LANES) * sizeof(float);
     size_t blocks = tokens * blocks_of(4 * channels) * sizeof(float);
-    size_t query = tokens * channels * sizeof(float), fresh = model->precision == INT8 ? 2 * query : 0;
+    size_t query = tokens * channels * sizeof(float), fresh = model->precision == FP32 ? 0 : 2 * query;
     bool unpacks = model->precision == INT16 && tokens > TWELVE;
     size_t panels = unpacks ? team_size(team, threads) * largest(model) * sizeof(uint32_t) : 0;
     size_t sizes[] = {wide * bytes, blocks, blocks, query, fresh, wide * sizeof(float), scores, panels};

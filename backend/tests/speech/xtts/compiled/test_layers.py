@@ -83,14 +83,14 @@ def through(gpt: Gpt, reference: Reference) -> tuple[list[list[Tensor]], list[Te
 
 def numbers(cached: Tensor) -> Tensor:
     """Of vectors of a cache."""
-    if cached.dtype is not torch.int8:
-        return cached.float()
-    return cached[..., :-4].float() * scales(cached)
+    if cached.is_floating_point():
+        return cached
+    return cached[..., : -4 // cached.itemsize].float() * scales(cached)
 
 
 def scales(cached: Tensor) -> Tensor:
-    """Of vectors of an int8 cache: a copy."""
-    return cached[..., -4:].contiguous().view(torch.float32)
+    """Of a cache's vectors of whole numbers: a copy."""
+    return cached[..., -4 // cached.itemsize :].contiguous().view(torch.float32)
 
 
 def joined(outputs: list[Tensor]) -> Tensor:
@@ -130,10 +130,10 @@ def test_smaller_precisions_of_pytorch(precision: str, tiny_folder: Path, refere
 
 def vectors(given: Tensor, gpt: Gpt) -> Tensor:
     """Numbers (…, head) as a cache holds them."""
-    if gpt.cached is not torch.int8:
-        return given.to(gpt.cached)
-    scale = given.abs().amax(-1, keepdim=True) / 127.0
-    return torch.cat(((given / scale).nan_to_num().round().to(torch.int8), scale.view(torch.int8)), -1)
+    if gpt.cached.is_floating_point:
+        return given
+    scale = given.abs().amax(-1, keepdim=True) / torch.iinfo(gpt.cached).max
+    return torch.cat(((given / scale).nan_to_num().round().to(gpt.cached), scale.view(gpt.cached)), -1)
 
 
 def filled(gpt: Gpt, capacity: int, rows: list[int]) -> tuple[Cache, Tensor]:
@@ -283,12 +283,12 @@ def test_memory_that_was_short(gpt: Gpt, monkeypatch: pytest.MonkeyPatch) -> Non
 def numbers_of(cells: Tensor, precision: str) -> Tensor:
     """(outputs, inputs) of cells, as layers.c says."""
     if precision == "bf16":
-        kept = cells.view(torch.int16).int() & 0xFFFF  # (panels, inputs / 4, 3, 32)
-        nibbles = kept & 15
-        fourth = nibbles[:, :, 0] << 8 | nibbles[:, :, 1] << 4 | nibbles[:, :, 2]
-        twelve = torch.cat((kept >> 4, fourth[:, :, None]), 2)
-        whole = torch.where(twelve < 2048, twelve, twelve - 4096)
-        cells = whole.view(len(cells), -1, 2, 2, 16, 2).flatten(1, 2).flatten(2, 3)
+        kept = cells.view(torch.int16).int() & 0xFFFF  # (panels, inputs / 8, 5, 32)
+        rest = sum(part << 6 * (4 - number) for number, part in enumerate((kept & 63).unbind(2)))
+        others = torch.stack([rest >> 20, rest >> 10 & 1023, rest & 1023], dim=2)  # 30 bits in a row
+        ten = torch.cat((kept >> 6, others), 2)
+        whole = torch.where(ten < 512, ten, ten - 1024)
+        cells = whole.view(len(cells), -1, 4, 2, 16, 2).flatten(1, 2).flatten(2, 3)
     flat = cells.permute(0, 2, 1, 3).reshape(len(cells) * 32, -1).float()
     return flat - 128.0 if precision == "int8" else flat
 
@@ -308,7 +308,7 @@ def test_packed(precision: Any) -> None:
         assert scales is None
         assert torch.equal(found, weight)
         return
-    most = {"bf16": 2047.0, "int8": 127.0}[precision]
+    most = {"bf16": 511.0, "int8": 127.0}[precision]
     assert scales is not None
     assert scales.shape == (2, 2, 32)
     scale = scales.transpose(1, 2).reshape(64, 2).repeat_interleave(128, 1)[:, :192]
