@@ -32,7 +32,10 @@ class Settings(BaseSettings):
     accepted_licenses: list[str] = Field(default_factory=list, description='e.g. ["cpml"]')
 
     workers: int = Field(1, ge=0, description="worker children that the service starts; 0: none")
-    worker_concurrency: int = Field(32, ge=1, le=512)
+    worker_concurrency: int = Field(
+        64, ge=1, le=512, description="scripts at work at once: twice what xtts speaks together on a processor, "
+        "so that those that are being finished leave no slot empty",
+    )  # fmt: skip
     beat_seconds: float = Field(5.0, gt=0)
     silent_seconds: float = Field(30.0, gt=0, description="a worker silent this long is taken for dead")
     sweep_seconds: float = Field(600.0, gt=0, description="how often leftovers are looked for")

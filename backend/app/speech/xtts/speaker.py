@@ -23,7 +23,7 @@ class SpeakerEncoder:
 
     def __init__(self, weights: Weights, device: torch.device) -> None:
         self._device = device
-        self._weights = {name: weights(name).to(device) for name in weights.names()}
+        self._weights = {name: _laid_out(weights(name).to(device)) for name in weights.names()}
         self._filters = mel_filters(_BANDS, _N_FFT, RATE, RATE / 2, slaney=False).to(device)
         self._window = torch.hamming_window(_WINDOW, device=device)
         self._stages = [
@@ -38,7 +38,7 @@ class SpeakerEncoder:
 
     def __call__(self, audio: Tensor) -> Tensor:
         """(samples,) at 16 kHz → (512,)."""
-        x = self._picture(audio.to(self._device))
+        x = _laid_out(self._picture(audio.to(self._device)))
         x = self._norm("bn1", F.relu(F.conv2d(x, self._w("conv1.weight"), self._w("conv1.bias"), padding=1)))
         for stage, blocks in enumerate(self._stages):
             for number, block in enumerate(blocks):
@@ -83,3 +83,8 @@ class SpeakerEncoder:
             x = F.conv2d(x, self._w(f"{name}.downsample.0.weight"), stride=stride)
             x = self._norm(f"{name}.downsample.1", x)
         return F.relu(y * gate[:, :, None, None] + x)
+
+
+def _laid_out(x: Tensor) -> Tensor:
+    """Pictures and their filters with the channels last: convolutions of few channels take under half the time."""
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x

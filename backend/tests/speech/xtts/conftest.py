@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +63,12 @@ def voice_of(model: Model, reference: dict[str, NDArray[Any]], name: str) -> Voi
         part: reference[f"voice/{name}/{part}"] for part in ("latents", "speaker")
     }
     return VoiceState("xtts", arrays, {"checkpoint": model.fingerprint})
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    """A team that is made now has three threads; how many of them work is then PyTorch's number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 
-from app.speech.xtts.threads import Threads, wait_briefly
+from app.speech.xtts.threads import Threads, alone, wait_briefly
 
 
 class Machine:
@@ -101,3 +103,13 @@ def test_what_the_operator_chose_for_waiting_stays(monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("GOMP_SPINCOUNT")
     wait_briefly()
     assert "GOMP_SPINCOUNT" not in os.environ
+
+
+def test_a_thread_that_computes_alone_leaves_the_others_theirs(three_threads: None) -> None:
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(torch.get_num_threads).result() == 3
+        with pytest.raises(ValueError), alone():
+            assert torch.get_num_threads() == 1
+            assert other.submit(torch.get_num_threads).result() == 3
+            raise ValueError
+    assert torch.get_num_threads() == 3

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 
-import pytest
 import torch
 
 from app.speech.xtts.compiled import library
@@ -18,12 +16,3 @@ def _runs_here() -> bool:
 
 
 collect_ignore = [] if _runs_here() else ["test_layers.py", "test_convolutions.py"]
-
-
-@pytest.fixture
-def three_threads() -> Iterator[None]:
-    """A team that is made now has three threads; how many of them work is then PyTorch's number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(before)
