@@ -35,7 +35,7 @@ enum { FP32, INT16, INT8, UNPACKED }; /* the last: what a panel of INT16 becomes
 enum { BLOCK = 128 };        /* inputs of one scale */
 enum { TWELVE = 12 };        /* tokens at once: as many as there are registers for their sums */
 enum { STEP = 6 };           /* of these at most are as many tokens as a step has; a prompt has more */
-enum { AHEAD = 768, FAR = 48 }; /* weights are called 3 KB of cells before they are read, keys and values 48 vectors */
+enum { AHEAD = 768, FAR = 64 }; /* weights are called 3 KB of cells before they are read, keys and values 64 vectors */
 enum { LINE = 64 };              /* bytes of the cache's lines */
 
 /* ---- what Python hands over; layers.py has the same structures ---- */
@@ -43,7 +43,7 @@ enum { LINE = 64 };              /* bytes of the cache's lines */
 typedef struct {
     const uint32_t *cells;
     const float *bias;
-    const float *scales; /* of whole numbers: [outputs / 32][blocks][32] */
+    const uint16_t *scales; /* of whole numbers: bf16, [outputs / 32][blocks][32] */
 } Product;
 
 typedef struct {
@@ -72,6 +72,11 @@ typedef struct {
 } Pass;
 
 /* ---- numbers ---- */
+
+INLINE __m512 widened(const uint16_t *bf16) {
+    return _mm512_castsi512_ps(
+        _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)bf16)), 16));
+}
 
 /* Bytes of a number of activations and of the cache. */
 INLINE int bytes_of(const int precision) { return precision == FP32 ? 4 : precision == INT16 ? 2 : 1; }
@@ -319,7 +324,7 @@ INLINE void tile(const Run *run, const Product *product, int panel, const uint32
         return;
     }
     const long blocks = blocks_of(inputs), size = cells_of(BLOCK, precision);
-    const float *scales = product->scales + panel * blocks * PANEL;
+    const uint16_t *scales = product->scales + panel * blocks * PANEL;
     for (long block = 0, k = 0; block < blocks; block++) {
         const long end = k + size < depth ? k + size : depth;
         __m512i sum[TWELVE][2];
@@ -359,7 +364,7 @@ INLINE void tile(const Run *run, const Product *product, int panel, const uint32
             }
         }
         UNROLLED for (int j = 0; j < 2; j++) {
-            __m512 scale = _mm512_loadu_ps(scales + block * PANEL + j * LANES);
+            __m512 scale = widened(scales + block * PANEL + j * LANES);
             UNROLLED for (int i = 0; i < tokens; i++) {
                 __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(run->scales[(first + i) * blocks + block]));
                 __m512 y = block > 0 ? _mm512_loadu_ps(sums[i] + j * LANES) : _mm512_setzero_ps();
@@ -420,7 +425,8 @@ static void multiply(Run *run, int layer, int phase, const Product *product, int
     }
 }
 
-/* What one token's query sees of its row, in one head. */
+/* What one token's query sees of its row, in one head. Its values are called while keys are read, and the next head's
+   keys while values are. */
 INLINE void look(Run *run, int layer, long token, int number, float *scores, const int groups, const int precision) {
     const int head = groups * LANES;
     const long position = run->pass.positions[token], count = position + 1, step = width(head, precision);
@@ -460,8 +466,8 @@ INLINE void look(Run *run, int layer, long token, int number, float *scores, con
     UNROLLED for (int j = 0; j < groups; j++) seen[j] = _mm512_setzero_ps();
     for (long i = 0; i < count; i++) {
         const char *value = values + i * step;
-        if (i + FAR < count)
-            for (long byte = 0; byte < step; byte += LINE) _mm_prefetch(value + FAR * step + byte, _MM_HINT_T0);
+        const char *later = i + FAR < count ? value + FAR * step : keys + (run->pass.capacity + i + FAR - count) * step;
+        for (long byte = 0; byte < step; byte += LINE) _mm_prefetch(later + byte, _MM_HINT_T0);
         __m512 weight = _mm512_set1_ps(scores[i] * scale_of(value, head, precision));
         UNROLLED for (int j = 0; j < groups; j++)
             seen[j] = _mm512_fmadd_ps(cached(value, j * LANES, precision), weight, seen[j]);

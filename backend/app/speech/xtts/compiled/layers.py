@@ -189,13 +189,14 @@ def packed(weight: Tensor, bias: Tensor, precision: Precision) -> tuple[Tensor, 
     blocks, most = -(-inputs // _BLOCK), 127.0 if small else 511.0
     shape, dtype = ((inputs // 4, PANEL, 4), torch.uint8) if small else ((inputs // 8, 5, LANES), torch.int32)
     cells = pages.zeros((outputs // PANEL, *shape), dtype)
-    scales = torch.empty(outputs // PANEL, blocks, PANEL)
+    scales = torch.empty(outputs // PANEL, blocks, PANEL, dtype=torch.bfloat16)
     panels = -(-_PART // (PANEL * inputs))
     for some, kept, scale in zip(
         weight.split(panels * PANEL), cells.split(panels), scales.split(panels), strict=True
     ):
         apart = F.pad(some, (0, blocks * _BLOCK - inputs)).view(-1, blocks, _BLOCK)
         each = apart.abs().amax(2, keepdim=True).clamp_(min=1e-8).div_(most)
+        each = (each.view(torch.int32) + 0xFFFF & ~0xFFFF).view(torch.float32)  # up to the next in bf16
         whole = (apart / each).round_().view(len(some), -1)[:, :inputs]
         scale.copy_(each.view(-1, PANEL, blocks).transpose(1, 2))
         kept.copy_(_in_panels((whole + 128.0).to(torch.uint8), 4) if small else _in_10_bits(whole))

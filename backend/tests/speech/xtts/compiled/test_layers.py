@@ -19,6 +19,7 @@ from tests.speech.xtts.test_gpt import TEXTS, forced
 Reference = dict[str, NDArray[Any]]
 CPU = torch.device("cpu")
 PRECISIONS = ("fp32", "bf16", "int8")
+MOST = {"bf16": 511.0, "int8": 127.0}  # of a weight in whole numbers
 BOUNDS = {"fp32": 1e-4, "bf16": 2e-2, "int8": 5e-2}
 ROWS = 26  # so that passes of every number of tokens at once, and of three lots, are among those of 1 to 26
 
@@ -298,7 +299,8 @@ def test_packed(precision: Any) -> None:
     """The layout that layers.c says, number by number."""
     weight, bias = torch.randn(64, 192, generator=torch.Generator().manual_seed(3)), torch.randn(64)
     weight[5, 130] = 40.0  # which is felt in its own block of 128 inputs only
-    weight[6], weight[7], weight[8] = 0.0, 1e-12, -3.0
+    most = MOST.get(precision, 511.0)
+    weight[6], weight[7], weight[8] = 0.0, 1e-12, -most / 256  # the last has a scale that bf16 knows
     weight[9] *= 1e6
     cells, kept_bias, scales = layers.packed(weight, bias, precision)
     found = numbers_of(cells, precision)
@@ -308,9 +310,10 @@ def test_packed(precision: Any) -> None:
         assert scales is None
         assert torch.equal(found, weight)
         return
-    most = {"bf16": 511.0, "int8": 127.0}[precision]
     assert scales is not None
     assert scales.shape == (2, 2, 32)
+    assert scales.dtype is torch.bfloat16
+    scales = scales.float()
     scale = scales.transpose(1, 2).reshape(64, 2).repeat_interleave(128, 1)[:, :192]
     assert found.abs().amax() == most
     assert (found[8] == -most).all()
@@ -325,7 +328,8 @@ def test_packed(precision: Any) -> None:
 def test_sums_as_large_as_they_get(precision: Any, sign: float, rows: int, tiny_folder: Path) -> None:
     """Weights and activations all alike: whole numbers are as large as they get, and their products of one sign."""
     opened = open_checkpoint(tiny_folder)
-    alike = {"ln_2.bias": 7.0 * sign, "c_fc.weight": 0.5 * sign, "mlp.c_proj.weight": 0.5 * sign}
+    weight = MOST.get(precision, 511.0) / 1024  # of which the scale is one that bf16 knows
+    alike = {"ln_2.bias": 7.0 * sign, "c_fc.weight": weight * sign, "mlp.c_proj.weight": weight * sign}
     alike |= {"ln_2.weight": 0.0, "attn.c_proj.weight": 0.0}
     alike |= {f"{name}.bias": 0.0 for name in ("c_fc", "attn.c_proj", "mlp.c_proj")}
 
@@ -343,5 +347,5 @@ def test_sums_as_large_as_they_get(precision: Any, sign: float, rows: int, tiny_
     assert 4 * channels % 128 == 0  # the contraction sums whole blocks
     x = torch.randn(rows, channels, generator=torch.Generator().manual_seed(1))
     out = gpt.decode(x, gpt.cache(rows, 32), torch.zeros(rows, dtype=torch.int64), 32)
-    expected = x + sign * opened.settings.layers * 0.5 * 4 * channels * (0.5 * 7.0 * channels)
+    expected = x + sign * opened.settings.layers * weight * 4 * channels * (weight * 7.0 * channels)
     torch.testing.assert_close(out, expected, rtol=2e-3, atol=0.0)
