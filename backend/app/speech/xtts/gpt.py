@@ -16,7 +16,7 @@ from torch import Tensor
 from app.speech.xtts import pages
 from app.speech.xtts.checkpoint import Settings, Weights
 from app.speech.xtts.compiled import layers
-from app.speech.xtts.linear import Linear, Precision, compute_dtype, linear
+from app.speech.xtts.linear import Linear, Precision, compute_dtype, linear, weight_bits
 
 _EPSILON = 1e-5
 
@@ -115,12 +115,13 @@ class Gpt:
         self.settings = settings
         self.device = device
         self.dtype = self.cached = compute_dtype(precision)
+        self.bits = weight_bits(precision)
         channels, gpt = settings.channels, weights.under("gpt")
         self._compiled: layers.CompiledLayers | None = None
         self._layers: list[Layer] = []
         if layers.supported(settings, device):
             self._compiled = layers.CompiledLayers(gpt, settings, precision)
-            self.cached = self._compiled.cached
+            self.cached, self.bits = self._compiled.cached, self._compiled.bits
         else:
             self._layers = [
                 _layer(gpt.under(f"gpt.h.{number}"), settings, precision, device)

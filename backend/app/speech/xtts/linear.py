@@ -28,6 +28,11 @@ def compute_dtype(precision: Precision) -> torch.dtype:
     return torch.float32 if precision == "fp32" else torch.bfloat16
 
 
+def weight_bits(precision: Precision) -> int:
+    """What a weight takes on the CPU."""
+    return {"fp32": 32, "bf16": 16, "int8": 8}[precision]
+
+
 def linear(
     weight: Tensor, bias: Tensor, precision: Precision, device: torch.device, gelu: bool = False
 ) -> Linear:

@@ -12,7 +12,6 @@ import torch
 
 from app.speech.xtts.checkpoint import Settings
 from app.speech.xtts.gpt import Cache
-from app.speech.xtts.linear import Precision
 
 # Beside weights and slots: Python, PyTorch, the vocoder at work, and the service in the same container.
 _REST = 1.9e9
@@ -32,10 +31,9 @@ def slot_bytes(settings: Settings, dtype: torch.dtype, prompt: int) -> int:
     return cache + (settings.max_codes + 1) * settings.channels * 4
 
 
-def weight_bytes(settings: Settings, precision: Precision) -> int:
-    """What the GPT's matrices take: four of a layer, 12 × channels² numbers in all."""
-    each = {"fp32": 4, "bf16": 2, "int8": 1}[precision]
-    return 12 * settings.layers * settings.channels**2 * each
+def weight_bytes(settings: Settings, bits: int) -> int:
+    """What the GPT's matrices take: four of a layer, 12 × channels² numbers in all, of so many bits."""
+    return 12 * settings.layers * settings.channels**2 * bits // 8
 
 
 def slots_within(memory: int, weights: int, slot: int, device: str) -> int:

@@ -77,7 +77,7 @@ class Model:
         slot = memory.slot_bytes(self.settings, self.gpt.cached, self.gpt.max_prompt)
         if self.device.type == "cuda":
             return memory.slots_within(torch.cuda.mem_get_info()[0], 0, slot, "cuda")
-        weights = memory.weight_bytes(self.settings, self.precision)
+        weights = memory.weight_bytes(self.settings, self.gpt.bits)
         return memory.slots_within(limits.memory(), weights, slot, "cpu")
 
     def condition(self, recordings: Sequence[Recording]) -> VoiceState:

@@ -16,24 +16,24 @@ GB = 10**9
 
 
 @pytest.mark.parametrize(
-    ("gigabytes", "precision", "slots"),
+    ("gigabytes", "bits", "cached", "slots"),
     [
-        (64, "bf16", 32),
-        (64, "fp32", 32),
-        (4.29, "bf16", 12),
-        (4.29, "fp32", 3),
-        (4.29, "int8", 29),
-        (2, "bf16", 1),
+        (64, 16, torch.bfloat16, 32),
+        (64, 32, torch.float32, 32),
+        (4.29, 16, torch.bfloat16, 12),
+        (4.29, 10, torch.int16, 14),
+        (4.29, 32, torch.float32, 3),
+        (4.29, 8, torch.int8, 29),
+        (2, 10, torch.int16, 1),
     ],
 )
 def test_slots_follow_the_memory(
-    gigabytes: float, precision: memory.Precision, slots: int, tiny: Model
+    gigabytes: float, bits: int, cached: torch.dtype, slots: int, tiny: Model
 ) -> None:
     """Of the published model, whose longest utterance is 403 embeddings of text and 602 codes."""
     published = replace(tiny.settings, layers=30, channels=1024, max_audio=605)
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}[precision]
-    slot = memory.slot_bytes(published, dtype, 405)
-    weights = memory.weight_bytes(published, precision)
+    slot = memory.slot_bytes(published, cached, 405)
+    weights = memory.weight_bytes(published, bits)
     assert memory.slots_within(int(gigabytes * GB), weights, slot, "cpu") == slots
     worst = weights + slots * slot
     assert worst < gigabytes * GB or slots == 1

@@ -27,6 +27,7 @@ _PART = 2**18  # weights that are packed at once, so that what is made on the wa
 # bf16 is whole numbers of 16 bits there: nearer to fp32 than bf16 is, and as fast or (on Intel) four times as fast.
 _CODES = {"fp32": 0, "bf16": 1, "int8": 2}
 _CACHED = {"fp32": torch.float32, "bf16": torch.int16, "int8": torch.int8}
+_BITS = {"fp32": 32, "bf16": 10, "int8": 8}
 
 
 class _Product(ctypes.Structure):
@@ -80,6 +81,7 @@ class CompiledLayers:
     def __init__(self, weights: Weights, settings: Settings, precision: Precision) -> None:
         self._settings = settings
         self.cached = _CACHED[precision]  # what a cache's numbers are
+        self.bits = _BITS[precision]  # of a weight
         self._kept: list[Tensor] = []  # what the structures point into
         self._lock = threading.Lock()
         channels = settings.channels
