@@ -32,8 +32,8 @@ from app.speech.interface import (
 )
 
 NEEDED_FILES = ("config.json", "model.pth", "vocab.json")
-# torchaudio's last wheel fits PyTorch 2.11; six is imported without being declared.
-INSTALL = "Run: pip install 'coqui-tts==0.28.*' 'torch==2.11.*' 'torchaudio==2.11.*' torchcodec six"
+# torchaudio's last wheel fits PyTorch 2.11; transformers 5.24 hands coqui-tts no cache; six is imported undeclared.
+INSTALL = "Run: pip install 'coqui-tts==0.28.*' 'transformers<5.24' 'torch==2.11.*' 'torchaudio==2.11.*' torchcodec six"
 FETCH = "Run `moksori weights fetch xtts-v2 --accept-license cpml`, or `moksori weights import FOLDER`."
 CONDITIONING_RATE = 22050
 
