@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from app.speech.interface import EngineUnavailable
 from app.speech.xtts import checkpoint
@@ -179,6 +180,17 @@ def test_converted_to_fp16(tiny_folder: Path, tmp_path: Path) -> None:
     assert torch.equal(converted.weights(name), opened.weights(name).half().float())
     for exact in (large, "gpt.gpt.h.1.ln_1.weight"):
         assert torch.equal(converted.weights(exact), tensors[exact]().float())
+
+
+def test_what_was_converted_to_bf16_before_loads(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = convert(tiny_folder, tmp_path / "older", "fp32")
+    name = "gpt.gpt.h.1.mlp.c_fc.weight"
+    tensors = {
+        each: open_checkpoint(folder).weights(each) for each in open_checkpoint(folder).weights.names()
+    }
+    tensors[name] = tensors[name].bfloat16()
+    save_file(tensors, folder / "model.safetensors", {"format": checkpoint.FORMAT, "precision": "bf16"})
+    assert torch.equal(open_checkpoint(folder).weights(name), tensors[name].float())
 
 
 def test_conversion_in_place(folder: Path) -> None:
