@@ -45,7 +45,7 @@ from app.voice_models.state import put_state
 from tests.running import running_service
 from tests.speech.xtts import checkpoints
 
-CONVERTED = ROOT / ".reference" / "full-converted"
+CONVERTED = ROOT / ".reference" / "full-fp16"
 RATE = 24_000
 STOP_CODE = 1025
 # How the end comes nearer: from so many codes on, until so many, how strong it is, how hard it is looked for.
@@ -205,6 +205,7 @@ def settings_of(data: Path) -> Settings:
 
 def compare(number: int, runs: int, options: dict[str, str]) -> None:
     print(machine(), flush=True)
+    subprocess.run([sys.executable, str(ROOT / "tools" / "bench_xtts.py"), "--child", "convert"], check=True)
     with ExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="moksori-bench-")))
         ending(CONVERTED, data / "weights" / "xtts-v2")

@@ -31,7 +31,7 @@ wait_briefly()  # as the engine does, like the next line
 library.prepare()
 
 OFFICIAL = ROOT / ".reference" / "full"
-CONVERTED = ROOT / ".reference" / "full-converted"
+CONVERTED = ROOT / ".reference" / "full-fp16"
 COQUI = ROOT / ".reference" / "venv" / "bin" / "python"
 TEXT = "안녕하세요, 고객님. 무엇을 도와드릴까요?"
 CODES = 100
@@ -48,6 +48,14 @@ def child(what: str, runs: int, precision: str, batches: str = "", **environment
         command, stdout=subprocess.PIPE, check=True, text=True, env=os.environ | environment
     )
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def convert_once() -> None:
+    """Write the full-size checkpoint in our own form, unless it is there."""
+    from app.speech.xtts.checkpoint import convert, model_file
+
+    if model_file(CONVERTED) is None:
+        convert(OFFICIAL, CONVERTED)
 
 
 def speak(arguments: argparse.Namespace) -> None:
@@ -200,8 +208,11 @@ def main() -> None:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--batches", default="32,128")
     parser.add_argument("--compare", choices=["fp32", "bf16", "int8"], help="only compare results")
-    parser.add_argument("--child", choices=["start", "one", "many"], help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=["convert", "start", "one", "many"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.child == "convert":
+        convert_once()
+        return
     if arguments.child:
         speak(arguments)
         return
@@ -212,10 +223,7 @@ def main() -> None:
         sys.exit("There is nothing to compare with yet: run `make reference` first.")
     import torch
 
-    from app.speech.xtts.checkpoint import convert, model_file
-
-    if model_file(CONVERTED) is None:
-        convert(OFFICIAL, CONVERTED)
+    convert_once()
     load_before, runs = os.getloadavg()[0], arguments.runs
     bandwidth, compute = floors(torch.bfloat16)
     library.library()  # so that only the very first starts compile

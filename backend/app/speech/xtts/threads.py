@@ -52,9 +52,10 @@ def alone() -> Iterator[None]:
 @cache
 def _openmp() -> Any:
     """The library that PyTorch has loaded, whatever its file is called."""
-    with suppress(OSError, StopIteration):
+    with suppress(OSError, ValueError):  # no Linux, or no such library
         lines = Path("/proc/self/maps").read_text().splitlines()
-        return ctypes.CDLL(next(line.split(maxsplit=5)[5] for line in lines if "/libgomp" in line))
+        found = [line.split(maxsplit=5)[5] for line in lines if "/libgomp" in line]
+        return ctypes.CDLL(max(found, key=lambda path: "/torch/" in path))  # others may bring theirs
     return None
 
 

@@ -35,8 +35,18 @@ enum { FP32, INT16, INT8, UNPACKED }; /* the last: what a panel of INT16 becomes
 enum { BLOCK = 128 };        /* inputs of one scale */
 enum { TWELVE = 12 };        /* tokens at once: as many as there are registers for their sums */
 enum { STEP = 6 };           /* of these at most are as many tokens as a step has; a prompt has more */
-enum { AHEAD = 768, FAR = 64 }; /* weights are called 3 KB of cells before they are read, keys and values 64 vectors */
+enum { FAR = 64 };               /* vectors: so long before they are read are keys and values called */
 enum { LINE = 64 };              /* bytes of the cache's lines */
+
+/* Weights are called `AHEAD` cells before they are read. Nobody reads them again before the next step, so on AMD they
+   pass the last level of the cache by; Intel was fastest with the second level, a little further ahead. */
+#ifdef AMD
+enum { AHEAD = 768 };
+#define LEVEL _MM_HINT_NTA
+#else
+enum { AHEAD = 1024 };
+#define LEVEL _MM_HINT_T1
+#endif
 
 /* ---- what Python hands over; layers.py has the same structures ---- */
 
@@ -168,7 +178,6 @@ typedef struct {
     float *scores;       /* (threads, capacity rounded up) */
     uint32_t *unpacked;  /* INT16 and many tokens: (threads, cells of the largest panel) */
     float *logits;       /* (tokens, codes) */
-    int threads;
 } Run;
 
 enum { NORM_1, QKV, KEEP, ATTENTION, TAKE, PROJECTION, NORM_2, EXPANSION, TAKE_WIDE, CONTRACTION, PHASES, HEAD };
@@ -294,7 +303,7 @@ static long largest(const Model *model) { return cells_of(4L * model->channels, 
 
 /* Calls cells from memory: by itself the processor calls fewer, and none beyond a page of 4 KB. */
 INLINE void call(const uint32_t *cells, const int vectors) {
-    UNROLLED for (int i = 0; i < vectors; i++) _mm_prefetch((const char *)(cells + i * LANES), _MM_HINT_NTA);
+    UNROLLED for (int i = 0; i < vectors; i++) _mm_prefetch((const char *)(cells + i * LANES), LEVEL);
 }
 
 /* The sums of `tokens` tokens from number `first` on with the panel at `w`. Meanwhile are called: for the first
@@ -556,7 +565,6 @@ bool run_layers(const Model *model, Team *team, const Pass *pass, int32_t thread
         .wide = (float *)(memory + offsets[5]),
         .scores = (float *)(memory + offsets[6]),
         .unpacked = (uint32_t *)(memory + offsets[7]),
-        .threads = threads,
     };
     Work work = {&run, model->count * PHASES, chunks, chunk};
     bool done = team_run(team, &work, threads);
@@ -593,7 +601,6 @@ bool run_head(const Model *model, Team *team, int32_t tokens, float *x, float *s
         .pass = {.tokens = tokens, .x = x},
         .cells = (uint32_t *)states,
         .logits = logits,
-        .threads = threads,
     };
     Work work = {&run, HEAD_PHASES, head_chunks, head_chunk};
     return team_run(team, &work, threads);

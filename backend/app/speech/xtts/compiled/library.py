@@ -54,11 +54,20 @@ def capable(device: torch.device) -> bool:
 
 
 def _is_capable() -> bool:
-    has: set[str] = set()
+    has = _said("flags")
+    return has.issuperset(_PARTS) and "amx_bf16" not in has
+
+
+def _said(name: str) -> set[str]:
+    """The words that Linux says of the processor under this name."""
     with suppress(OSError):  # no Linux
         lines = _PROCESSOR.read_text().splitlines()
-        has |= set(next((line for line in lines if line.startswith("flags")), "").split())
-    return has.issuperset(_PARTS) and "amx_bf16" not in has
+        return set(next((line for line in lines if line.startswith(name)), "").split())
+    return set()
+
+
+def _flags() -> tuple[str, ...]:
+    return (*_FLAGS, "-DAMD") if "AuthenticAMD" in _said("vendor_id") else _FLAGS
 
 
 def supported(device: torch.device) -> bool:
@@ -79,7 +88,7 @@ def _library() -> Any:
         _log.warning("tts.xtts.no_compiler")
         return None
     text = b"".join((_FOLDER / name).read_bytes() for name in (*_SOURCES, *_HEADERS))
-    name = hashlib.sha256(text + " ".join(_FLAGS).encode()).hexdigest()[:16]
+    name = hashlib.sha256(text + " ".join(_flags()).encode()).hexdigest()[:16]
     try:
         folder = _cache_folder()
         path = folder / f"xtts-{name}.so"
@@ -103,7 +112,7 @@ def _compile(compiler: str, path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         objects = [f"{folder}/{source}.o" for source in _SOURCES]
         commands = [
-            [compiler, *_FLAGS, "-c", str(_FOLDER / source), "-o", out]
+            [compiler, *_flags(), "-c", str(_FOLDER / source), "-o", out]
             for source, out in zip(_SOURCES, objects, strict=True)
         ]
         running = [

@@ -106,6 +106,21 @@ def test_no_compiler(
     works_without(tiny_folder)
 
 
+@pytest.mark.parametrize("vendor", ["AuthenticAMD", "GenuineIntel"])
+def test_every_kind_of_processor_has_code_of_its_own(
+    vendor: str, compiler: Callable[[str], Path], loaded: list[Path], tmp_path: Path
+) -> None:
+    calls = compiler('touch "$2"')
+    with library._PROCESSOR.open("a") as file:
+        file.write(f"vendor_id\t: {vendor}\n")
+    assert library.library() is not None
+    commands = calls.read_text().splitlines()
+    assert all(("-DAMD" in command) == (vendor == "AuthenticAMD") for command in commands[:-1])
+    (tmp_path / "cpuinfo").write_text(library._PROCESSOR.read_text().replace(vendor, "Another"))
+    assert again() is not None
+    assert (loaded[0] == loaded[1]) == (vendor != "AuthenticAMD")
+
+
 @pytest.mark.parametrize(
     ("end", "error"),
     [
