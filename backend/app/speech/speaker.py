@@ -22,6 +22,7 @@ from app.speech.interface import Clip, Failure, SpeechEngine, SpeechError, Utter
 log = structlog.get_logger()
 Sink = Callable[[Clip | Failure], None]
 LISTENING_SECONDS = 0.1  # how often it is looked whether anybody still listens
+ASKING_SECONDS = 4.0  # and whether other work is still wanted: dozens wait at once, and to ask is a query
 
 
 class EngineStopped(SpeechError):
@@ -101,7 +102,7 @@ class Speaker:
                 self.submit(utterance, arrived.put)
             while open_ids:
                 try:
-                    item = arrived.get(timeout=1.0)
+                    item = arrived.get(timeout=ASKING_SECONDS)
                 except queue.Empty:
                     if cancelled():
                         raise SpeakingCancelled("It was cancelled.") from None
