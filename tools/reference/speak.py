@@ -44,7 +44,7 @@ def main() -> None:
         seconds = len(out["wav"]) / 24000
         start = time.perf_counter()
         stream = model.inference_stream(text, "ko", latents, speaker, max_new_tokens=int(codes))
-        next(stream)
+        next(stream).cpu()  # waits for it: a GPU is still computing what it hands out
         first.append(time.perf_counter() - start)
         stream.close()
         print(f"coqui-tts, run {number}: {whole[-1]:.2f} s, first audio {first[-1]:.2f} s", file=sys.stderr)

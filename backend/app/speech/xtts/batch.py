@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,7 +26,7 @@ from app.speech.xtts.runner import Job, Runner
 from app.speech.xtts.scheduler import Scheduler
 from app.speech.xtts.tokenizer import Tokenizer
 from app.speech.xtts.vocoder import RATE
-from app.speech.xtts.voicing import Track, Voicing, Window
+from app.speech.xtts.voicing import FIRST_CODES, Spoken, Track, Voicing, Window
 
 ENGINE = "xtts"
 LATENTS = 32
@@ -69,7 +70,7 @@ class _Speech:
     attempt: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Piece:
     """Windows that make up one clip."""
 
@@ -77,6 +78,7 @@ class _Piece:
     windows: list[Window]
     final: bool
     urgent: bool  # somebody waits for it
+    begun: bool = False  # it is being spoken
 
 
 class Batch:
@@ -97,9 +99,10 @@ class Batch:
         self._settings = settings
         self._fingerprint = fingerprint
         self._device = device
-        self._scheduler = Scheduler(runner.slots)
+        self._scheduler = Scheduler(runner.slots, runner.room)
         self._speeches: dict[str, _Speech] = {}
         self._pieces: list[_Piece] = []
+        self._underway: list[tuple[list[_Piece], Spoken]] = []
         self._events: list[Clip | Failure] = []  # of the step under way; a step that breaks loses none
         # Benchmarks compare runtimes at the same number of codes: then reaching it is the end.
         self.exact_codes: int | None = None
@@ -129,7 +132,7 @@ class Batch:
         voice = hashlib.sha256(latents.tobytes()).hexdigest()
         job = Job(utterance.id, tokens, voice, latents, _seed(utterance.seed, 0), cap)
         track = Track(torch.from_numpy(speaker).to(self._device), utterance.speed)
-        self._scheduler.add(utterance.id, interactive=utterance.interactive)
+        self._scheduler.add(utterance.id, utterance.interactive, self._runner.takes(job))
         self._speeches[utterance.id] = _Speech(utterance, job, track)
 
     def cancel(self, utterance_id: str) -> bool:
@@ -141,6 +144,29 @@ class Batch:
             self._scheduler.cancel(utterance_id)
             self._drop(utterance_id)
         return known
+
+    def prepare(self) -> None:
+        """On a GPU, do once what is slow at first: compile, record, choose algorithms. Nothing else is here yet."""
+        if self._device.type != "cuda":
+            return
+        try:
+            self._runner.prepare()
+        except Exception as error:
+            if not ran_out(error):
+                raise
+            self._shrink(error)
+            self.prepare()
+            return
+        shapes = {"latents": (LATENTS, self._settings.channels), "speaker": (SPEAKER,)}
+        arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+        voice = VoiceState(ENGINE, arrays, {"checkpoint": self._fingerprint})
+        before, self.exact_codes = self.exact_codes, 2 * FIRST_CODES
+        for words, stream in ((1, True), (4, False), (40, False)):
+            with suppress(SpeechError):
+                self.add(Utterance("", " ".join(["네"] * words), voice, stream=stream))
+            while self.busy:
+                self.step()
+        self.exact_codes = before
 
     def step(self) -> list[Clip | Failure]:
         """Give everything that is spoken its next code; returns the audio that came of it."""
@@ -157,10 +183,11 @@ class Batch:
         failure = SpeechError(f"Speaking failed: {type(error).__name__}.")
         failure.retry = True
         self._events += [Failure(request, failure) for request in self._waited_for()]
-        self._scheduler = Scheduler(self.slots)
+        self._runner.resize(self.slots)
+        self._scheduler = Scheduler(self.slots, self._runner.room)
         self._speeches.clear()
         self._pieces.clear()
-        self._runner.resize(self.slots)
+        self._underway.clear()
         return self._outcome()
 
     def _outcome(self) -> list[Clip | Failure]:
@@ -183,6 +210,7 @@ class Batch:
         self._gather()
         if self._device.type == "cpu":
             self._speak()
+        self._deliver()
 
     def _gather(self) -> None:
         """Cut what is due into windows, and retire what has ended."""
@@ -205,12 +233,12 @@ class Batch:
             self._pieces.append(_Piece(speech.utterance.id, windows, final, _is_urgent(speech)))
 
     def _speak(self) -> None:
-        """Audio of the pieces whose turn it is. They stay in line until it is there."""
+        """Begin with the pieces whose turn it is. They stay in line until their audio is there."""
         pieces = self._turn()
         if not pieces:
             return
         try:
-            audio = iter(self._voicing([window for piece in pieces for window in piece.windows]))
+            spoken = self._voicing([window for piece in pieces for window in piece.windows])
         except Exception as error:
             if self.slots > 1 or not ran_out(error):
                 raise
@@ -218,25 +246,40 @@ class Batch:
                 self.cancel(piece.utterance_id)
                 self._events.append(Failure(piece.utterance_id, _too_little_memory(error)))
             return
-        spoken = set(map(id, pieces))
-        self._pieces = [piece for piece in self._pieces if id(piece) not in spoken]
         for piece in pieces:
-            parts = [next(audio) for _ in piece.windows]
-            joined = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-            self._events.append(Clip(piece.utterance_id, joined, RATE, ENGINE, piece.final))
+            piece.begun = True
+        self._underway.append((pieces, spoken))
+
+    def _deliver(self) -> None:
+        """Clips of what has been spoken; waits for the first of it if there is nothing else to do."""
+        idle = not self._speeches and all(piece.begun for piece in self._pieces)
+        while self._underway and (self._underway[0][1].ready or idle):
+            pieces, spoken = self._underway.pop(0)
+            audio, idle = iter(spoken.audio()), False
+            for piece in pieces:
+                parts = [next(audio) for _ in piece.windows]
+                if piece in self._pieces:  # else it was cancelled
+                    self._pieces.remove(piece)
+                    joined = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+                    self._events.append(Clip(piece.utterance_id, joined, RATE, ENGINE, piece.final))
 
     def _turn(self) -> list[_Piece]:
-        """Pieces to speak now, the urgent ones first.
+        """Pieces to begin with now, the urgent ones first.
 
         While somebody waits, a CPU speaks one of the others a step, so that they delay nobody for long, are
-        not starved, and do not pile up; a GPU speaks all at once. With little memory it is one at a time.
+        not starved, and do not pile up; a GPU speaks them when there are enough to fill it, or when nothing else
+        is to be spoken. With little memory it is one at a time.
         """
+        waiting = [piece for piece in self._pieces if not piece.begun]
         if self.slots == 1:
-            return self._pieces[:1]
-        urgent = [piece for piece in self._pieces if piece.urgent]
-        others = [piece for piece in self._pieces if not piece.urgent]
-        if self._device.type == "cpu" and any(map(_is_urgent, self._speeches.values())):
-            del others[max(1, len(others) - self.slots) :]
+            return waiting[:1]
+        urgent = [piece for piece in waiting if piece.urgent]
+        others = [piece for piece in waiting if not piece.urgent]
+        if self._device.type == "cpu":
+            if any(map(_is_urgent, self._speeches.values())):
+                del others[max(1, len(others) - self.slots) :]
+        elif self._speeches and sum(len(piece.windows) for piece in others) < self._voicing.batch:
+            others.clear()
         return urgent + others
 
     def _again(self, speech: _Speech) -> None:
@@ -273,12 +316,13 @@ class Batch:
                 self._scheduler.retire(request)
                 del self._speeches[request]
                 self._events.append(Failure(request, _too_little_memory(error)))
+            self._runner.resize(1)
         else:
             for request in running:
                 self._scheduler.requeue(request)
-            self._scheduler.resize(self.slots // 2)
+            self._runner.resize(self.slots // 2)
+            self._scheduler.resize(self._runner.slots, self._runner.room)
             self._voicing.shrink()
-        self._runner.resize(self.slots)
         _log.warning("tts.xtts.out_of_memory", extra={"slots": self.slots})
 
 

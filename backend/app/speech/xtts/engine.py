@@ -85,7 +85,9 @@ class XttsEngine:
             from app.speech.xtts.model import Model
 
             self._model = Model(self._folder, self._precision, self._threads)
-            self._worker = _Worker(self._model.batch(self._slots))
+            batch = self._model.batch(self._slots)
+            batch.prepare()
+            self._worker = _Worker(batch)
 
     def close(self) -> None:
         with self._loading:

@@ -7,7 +7,9 @@ and the norms are fp32; products run in the compute dtype.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,8 @@ from torch import Tensor
 from app.speech.xtts import pages
 from app.speech.xtts.checkpoint import Settings, Weights
 from app.speech.xtts.compiled import layers
+from app.speech.xtts.gpu import layers as gpu_layers
+from app.speech.xtts.gpu.cache import PAGE, PagedCache, pages_of
 from app.speech.xtts.linear import Linear, Precision, compute_dtype, linear, weight_bits
 
 _EPSILON = 1e-5
@@ -44,13 +48,15 @@ class Layer:
     contraction: Linear
 
 
+Prefix = list[tuple[Tensor, Tensor]]
+
+
 class Cache:
     """Keys and values of all layers: each (rows, heads, capacity, head channels), of which a prefix is used.
     Of whole numbers, which layers.c alone reads and writes, four more bytes of a vector are its scale.
 
-    On the CPU `capacity` follows what is needed, because products over a whole contiguous block are several
-    times faster there than over a part of it; on a GPU it is what the model can ever need, so that a
-    recorded graph stays valid. Memory that was never written costs nothing on the CPU.
+    `capacity` follows what is needed, because products over a whole contiguous block are several times faster
+    on a CPU than over a part of it. Memory that was never written costs nothing there.
     """
 
     STEP, ROOM = 32, 256  # positions: how `capacity` grows, and the memory behind it
@@ -99,11 +105,38 @@ class Cache:
         for tensor in (*self.keys, *self.values):
             tensor[target, :, :length] = tensor[source, :, :length]
 
-    def put(self, row: int, prefix: list[tuple[Tensor, Tensor]]) -> None:
-        """Start row `row` with keys and values that were computed before, (heads, length, …) a layer."""
+    def reserve(self, first: int, positions: Sequence[int]) -> None:
+        """Of PagedCache; here rows have what `fit` gives all of them."""
+
+    def free(self, row: int) -> None:
+        """Of PagedCache."""
+
+    def prefix(self, row: int, length: int) -> Prefix:
+        """A row's first `length` keys and values, each (heads, length, …), a layer."""
+        pairs = zip(self.keys, self.values, strict=True)
+        return [(keys[row, :, :length], values[row, :, :length]) for keys, values in pairs]
+
+    def put(self, row: int, prefix: Prefix) -> None:
+        """Start a row with keys and values that were computed before."""
         for layer, (key, value) in enumerate(prefix):
             self.keys[layer][row, :, : key.shape[1]] = key
             self.values[layer][row, :, : value.shape[1]] = value
+
+
+AnyCache = Cache | PagedCache
+
+
+class _Fast(Protocol):
+    """The layers and what follows them, by code of this package's own; `cache` is what it can read."""
+
+    cached: torch.dtype  # what a cache's numbers are
+    bits: int  # of a weight
+
+    def prefill(self, x: Tensor, cache: Any, first: int, past: int) -> Tensor: ...
+
+    def decode(self, x: Tensor, cache: Any, lengths: Tensor) -> Tensor: ...
+
+    def states_and_logits(self, x: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
 class Gpt:
@@ -117,11 +150,14 @@ class Gpt:
         self.dtype = self.cached = compute_dtype(precision)
         self.bits = weight_bits(precision)
         channels, gpt = settings.channels, weights.under("gpt")
-        self._compiled: layers.CompiledLayers | None = None
+        self._fast: _Fast | None = None
         self._layers: list[Layer] = []
-        if layers.supported(settings, device):
-            self._compiled = layers.CompiledLayers(gpt, settings, precision)
-            self.cached, self.bits = self._compiled.cached, self._compiled.bits
+        if gpu_layers.supported(settings, device):
+            self._fast = gpu_layers.GpuLayers(gpt, settings, precision, device)
+        elif layers.supported(settings, device):
+            self._fast = layers.CompiledLayers(gpt, settings, precision)
+        if self._fast is not None:
+            self.cached, self.bits = self._fast.cached, self._fast.bits
         else:
             self._layers = [
                 _layer(gpt.under(f"gpt.h.{number}"), settings, precision, device)
@@ -141,10 +177,23 @@ class Gpt:
     @property
     def compiled(self) -> bool:
         """Whether layers.c computes the layers and what follows them, and not PyTorch."""
-        return self._compiled is not None
+        return isinstance(self._fast, layers.CompiledLayers)
 
-    def cache(self, rows: int, capacity: int) -> Cache:
-        return Cache(self.settings, rows, capacity, self.cached, self.device)
+    @property
+    def paged(self) -> bool:
+        """Whether the cache has pages, of which a row takes what it can need, and steps can be recorded."""
+        return isinstance(self._fast, gpu_layers.GpuLayers)
+
+    def cache(self, rows: int, capacity: int, room: int | None = None) -> AnyCache:
+        """For `rows` of at most `capacity` positions. Where it is paged, rows share `room` positions that they are
+        to reserve; without it, all rows have theirs at once."""
+        if not isinstance(self._fast, gpu_layers.GpuLayers):
+            return Cache(self.settings, rows, capacity, self.cached, self.device)
+        each = pages_of(capacity) * PAGE
+        cache = self._fast.cache(rows, capacity, rows * each if room is None else room)
+        if room is None:
+            cache.reserve(0, [capacity] * rows)
+        return cache
 
     @property
     def max_prompt(self) -> int:
@@ -159,20 +208,21 @@ class Gpt:
         start = self._code[settings.start_audio] + self._code_positions[0]
         return torch.cat((text, start[None]))
 
-    def prefix(self, latents: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Keys and values of a voice's latents (count, channels), each (heads, count, …), a layer."""
+    def prefix(self, latents: Tensor) -> Any:
+        """What a cache takes to start a row with a voice's latents (count, channels)."""
         cache = self.cache(1, latents.shape[0])
         self.prefill(latents.to(self.device, torch.float32)[None], cache, 0, 0)
-        return [(key[0], value[0]) for key, value in zip(cache.keys, cache.values, strict=True)]
+        return cache.prefix(0, latents.shape[0])
 
-    def prefill(self, x: Tensor, cache: Cache, first: int, past: int) -> Tensor:
+    def prefill(self, x: Tensor, cache: AnyCache, first: int, past: int) -> Tensor:
         """Embeddings x (rows, length, channels) of cache rows `first` …, `past` positions being there.
 
         Writes their keys and values; returns the last layer's output, of the same shape. Shorter rows are
         padded at the end: nothing looks at what comes after it, and decoding writes over the padding.
         """
-        if self._compiled is not None:
-            return self._compiled.prefill(x, cache, first, past)
+        if self._fast is not None:
+            return self._fast.prefill(x, cache, first, past)
+        assert isinstance(cache, Cache)
         rows, length, channels = x.shape
         total = past + length
         mask = torch.ones(length, total, dtype=torch.bool, device=x.device).tril(past)
@@ -196,19 +246,21 @@ class Gpt:
         """Codes (rows,) at audio positions (rows,) → (rows, channels)."""
         return self._code[codes] + self._code_positions[positions]
 
-    def decode(self, x: Tensor, cache: Cache, lengths: Tensor, capacity: int) -> Tensor:
+    def decode(self, x: Tensor, cache: AnyCache, lengths: Tensor) -> Tensor:
         """One position x (rows, channels) for each of the cache's first rows, which hold `lengths` (rows,).
 
-        `capacity` is how much of the cache is looked at. Returns the last layer's output, (rows, channels).
+        Returns the last layer's output, (rows, channels).
         """
-        if self._compiled is not None:
-            return self._compiled.decode(x, cache, lengths)
+        if self._fast is not None:
+            return self._fast.decode(x, cache, lengths)
+        assert isinstance(cache, Cache)
+        capacity = cache.capacity
         rows, heads = x.shape[0], self.settings.heads
         positions = torch.arange(capacity, device=x.device)
         mask = torch.zeros(rows, capacity, dtype=self.dtype, device=x.device)
         mask.masked_fill_(positions[None] > lengths[:, None], float("-inf"))
         # Where each row's new key goes, in the cache seen as a list of vectors.
-        slots = (torch.arange(rows * heads, device=x.device) * cache.capacity).view(rows, heads)
+        slots = (torch.arange(rows * heads, device=x.device) * capacity).view(rows, heads)
         slots = (slots + lengths[:, None]).view(-1)
         for number, layer in enumerate(self._layers):
             q, k, v = layer.qkv(layer.norm_1(x)).chunk(3, -1)
@@ -216,15 +268,15 @@ class Gpt:
             head = keys.shape[-1]
             keys.view(-1, head).index_copy_(0, slots, k.reshape(-1, head))
             values.view(-1, head).index_copy_(0, slots, v.reshape(-1, head))
-            attended = _look(q, keys[:rows, :, :capacity], values[:rows, :, :capacity], mask)
+            attended = _look(q, keys[:rows], values[:rows], mask)
             x = self._rest(layer, x, attended)
         return x
 
     def states_and_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The last layer's output (rows, channels) → states, which the vocoder speaks, of the same shape, and
         the next codes' logits (rows, codes); both fp32."""
-        if self._compiled is not None:
-            return self._compiled.states_and_logits(x)
+        if self._fast is not None:
+            return self._fast.states_and_logits(x)
         states = self._final_norm(self._last_norm(x))
         return states, self._head(states)
 

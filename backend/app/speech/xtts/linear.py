@@ -41,14 +41,14 @@ def linear(
     if precision == "int8" and on_cpu:
         return _Int8(weight, bias, gelu)
     if precision == "int8":  # of int8 precision, but kept and multiplied in bf16
-        integers, scale = _quantised(weight)
+        integers, scale = quantised(weight)
         weight = integers * scale[:, None]
     dtype = compute_dtype(precision)
     weight, bias = weight.to(device, dtype), bias.to(device, dtype)
     return _Packed(weight, bias, gelu) if on_cpu else _Plain(weight, bias, gelu)
 
 
-def _quantised(weight: Tensor) -> tuple[Tensor, Tensor]:
+def quantised(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Whole numbers within ±127, and the scale of each row of `weight`."""
     scale = weight.abs().amax(1).clamp(min=1e-8) / 127.0
     return (weight / scale[:, None]).round(), scale
@@ -85,7 +85,7 @@ class _Int8:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, gelu: bool) -> None:
-        integers, self._scale = _quantised(weight)
+        integers, self._scale = quantised(weight)
         self._weight = torch.ops.onednn.qlinear_prepack(integers.to(torch.int8), None)
         self._zeros = torch.zeros(len(bias), dtype=torch.int32)
         self._bias, self._gelu = bias, gelu

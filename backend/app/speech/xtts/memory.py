@@ -20,12 +20,18 @@ _LOADING, _AT_WORK = 2**20, 2**25  # bytes from which a piece is returned when i
 _MOST_SLOTS = {"cpu": 32, "cuda": 64}  # more gain little
 
 
-def slot_bytes(settings: Settings, dtype: torch.dtype, prompt: int) -> int:
-    """What the longest utterance there can be takes: keys, values and states of every position.
+# Positions of a cache in pages that there are for each slot: voice, 100 tokens and 23 s of audio. What can come
+# to more takes of the others', or waits.
+POSITIONS = 640
 
-    `prompt` is the most embeddings that its text can have.
-    """
-    positions = 32 + prompt + settings.max_codes + Cache.STEP
+
+def longest(settings: Settings, prompt: int) -> int:
+    """Positions of the longest utterance there can be, whose text has up to `prompt` embeddings."""
+    return 32 + prompt + settings.max_codes + Cache.STEP
+
+
+def slot_bytes(settings: Settings, dtype: torch.dtype, positions: int) -> int:
+    """What an utterance takes: keys and values of so many positions, and the most states."""
     vectors = 2 * settings.layers * settings.heads * positions
     cache = vectors * Cache.width(settings, dtype) * dtype.itemsize
     return cache + (settings.max_codes + 1) * settings.channels * 4

@@ -42,6 +42,8 @@ class Model:
     ) -> None:
         torch.set_num_threads(threads or min(torch.get_num_threads(), limits.cores()))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if self.device.type == "cuda":  # fp32 is to mean fp32 in convolutions too
+            torch.backends.cudnn.allow_tf32 = False
         self.precision: Precision = best_precision(self.device) if precision == "auto" else precision
         checkpoint = open_checkpoint(folder)
         self.settings = checkpoint.settings
@@ -68,13 +70,15 @@ class Model:
             sampling = Sampling(
                 settings.temperature, settings.top_k, settings.top_p, settings.repetition_penalty
             )
-        runner = Runner(self.gpt, slots or self.default_slots(), sampling)
+        slots = slots or self.default_slots()
+        runner = Runner(self.gpt, slots, sampling, slots * memory.POSITIONS)
         voicing = Voicing(self.vocoder, self.device)
         return Batch(self.tokenizer, runner, voicing, settings, self.fingerprint, self.device)
 
     def default_slots(self) -> int:
-        """How many utterances to decode together: as many as fit, at their longest, up to what gains."""
-        slot = memory.slot_bytes(self.settings, self.gpt.cached, self.gpt.max_prompt)
+        """How many utterances to decode together: as many as fit, up to what gains."""
+        positions = memory.POSITIONS if self.gpt.paged else memory.longest(self.settings, self.gpt.max_prompt)
+        slot = memory.slot_bytes(self.settings, self.gpt.cached, positions)
         if self.device.type == "cuda":
             return memory.slots_within(torch.cuda.mem_get_info()[0], 0, slot, "cuda")
         weights = memory.weight_bytes(self.settings, self.gpt.bits)

@@ -17,7 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from app.speech.xtts import pages
 from app.speech.xtts.gpt import Cache, Gpt
+from app.speech.xtts.gpu.cache import PAGE, pages_of
 from app.speech.xtts.sampling import Sampling, draws, sample
 from app.speech.xtts.threads import Threads
 
@@ -57,19 +59,41 @@ class Row:
 
 
 class Runner:
-    """`admit` jobs, `step` (or `start` and `finish`), `release` rows. One thread only."""
+    """`admit` jobs, `step` (or `start` and `finish`), `release` rows. One thread only.
 
-    def __init__(self, gpt: Gpt, slots: int, sampling: Sampling) -> None:
+    Where the cache is paged, all rows share `room` positions of it (by default, what the longest ones need).
+    """
+
+    def __init__(self, gpt: Gpt, slots: int, sampling: Sampling, room: int | None = None) -> None:
         self._gpt = gpt
         self._sampling = sampling
-        self._prefixes: OrderedDict[str, list[tuple[Tensor, Tensor]]] = OrderedDict()
-        self._graphs: dict[tuple[int, int], Any] = {}
+        self._prefixes: OrderedDict[str, Any] = OrderedDict()
+        self._graphs: dict[int, Any] = {}
         self._pool: Any = None  # memory that all recordings share
         self.rows: list[Row] = []
         self.slots = slots
+        self.room = max(self._longest, slots * self._longest if room is None else room) if gpt.paged else 0
         self._allocated = False
         cores = torch.get_num_threads() if gpt.device.type == "cpu" else 1
         self._threads = Threads(cores, torch.set_num_threads)
+
+    @property
+    def _longest(self) -> int:
+        """Positions of the longest utterance there can be, in whole pages."""
+        return pages_of(32 + self._gpt.max_prompt + self._gpt.settings.max_codes) * PAGE
+
+    def takes(self, job: Job) -> int:
+        """How much of `room` a job takes."""
+        return pages_of(self._most(job)) * PAGE if self._gpt.paged else 0
+
+    @torch.inference_mode()
+    def prepare(self) -> None:
+        """Record every step there can be, so that nobody waits for it later."""
+        if self._recording and not self._allocated:
+            self._allocate()
+            # The largest first: the others then find room in its memory.
+            for bucket in sorted({self._bucket(rows) for rows in range(1, self.slots + 1)}, reverse=True):
+                self._graphs[bucket] = self._record(bucket)
 
     def resize(self, slots: int) -> None:
         """Give up all rows and all memory; `slots` rows get theirs with the next admission.
@@ -80,6 +104,7 @@ class Runner:
         self._graphs.clear()
         self._pool = None
         self._prefixes.clear()
+        self.room = max(self._longest, self.room * slots // self.slots) if self._gpt.paged else 0
         self.slots = slots
         self._allocated = False
         for name in ("_cache", "_states", "_draws", "_seen"):
@@ -109,11 +134,11 @@ class Runner:
         if not rows:
             return
         self._fit()
-        if self._gpt.device.type == "cuda":
+        if self._recording:
             self._replay(rows)
         else:
             with self._threads(rows):
-                self._decode(rows, self._cache.capacity)
+                self._decode(rows)
 
     def finish(self) -> None:
         """Wait for what `start` began and note the codes."""
@@ -137,6 +162,7 @@ class Runner:
     def release(self, row: int) -> None:
         """Free a row; the last one moves there."""
         last = len(self.rows) - 1
+        self._cache.free(row)
         if row != last:
             length = self._length(self.rows[last])
             self._cache.move(last, row, length)
@@ -149,20 +175,28 @@ class Runner:
     def _allocate(self) -> None:
         gpt, slots = self._gpt, self.slots
         settings, device = gpt.settings, gpt.device
-        longest = 32 + gpt.max_prompt + settings.max_codes
-        capacity = -(-longest // Cache.STEP) * Cache.STEP if device.type == "cuda" else Cache.STEP
-        self._cache = gpt.cache(slots, capacity)
+        self._cache = (
+            gpt.cache(slots, self._longest, self.room) if gpt.paged else gpt.cache(slots, Cache.STEP)
+        )
         self._code = torch.zeros(slots, dtype=torch.long, device=device)
         self._count = torch.zeros(slots, dtype=torch.long, device=device)  # codes that a row has
         self._lengths = torch.zeros(slots, dtype=torch.long, device=device)  # cache positions in use
         self._draws = torch.zeros(slots, settings.max_codes + 1, device=device)
         self._seen = torch.zeros(slots, settings.audio_tokens, dtype=torch.bool, device=device)
         shape = (slots, settings.max_codes + 1, settings.channels)
-        # Touched only where it is written, like the cache.
-        self._states = torch.from_numpy(np.zeros(shape, np.float32)).to(device)
+        # On a CPU touched only where it is written, like the cache.
+        self._states = pages.zeros(shape, torch.float32, device)
         self._allocated = True
 
-    def _prefix(self, job: Job) -> list[tuple[Tensor, Tensor]]:
+    @property
+    def _recording(self) -> bool:
+        return self._gpt.paged and self._gpt.device.type == "cuda"
+
+    def _bucket(self, rows: int) -> int:
+        """How many rows a step of so many is recorded for."""
+        return min(self.slots, 1 << (rows - 1).bit_length())
+
+    def _prefix(self, job: Job) -> Any:
         """Keys and values of a voice's latents: computed once a voice, kept for the last ones used."""
         prefix = self._prefixes.get(job.voice)
         if prefix is None:
@@ -177,9 +211,13 @@ class Runner:
         """Cache positions that a row uses: latents, prompt, and all codes but the last."""
         return len(row.job.latents) + len(row.job.tokens) + 3 + max(0, len(row.codes) - 1)
 
+    def _most(self, job: Job) -> int:
+        """Cache positions that a job can come to use."""
+        return len(job.latents) + len(job.tokens) + 3 + job.cap
+
     def _fit(self, rows: int | None = None) -> None:
-        """On the CPU, let the cache be as long as the longest row needs."""
-        if self._gpt.device.type == "cpu":
+        """Let a cache without pages be as long as the longest row needs."""
+        if isinstance(self._cache, Cache):
             needed = max(self._length(row) for row in self.rows) + 1
             # Shrinking pays when much of what every step reads is padding.
             if needed > self._cache.capacity or needed + 2 * Cache.STEP <= self._cache.capacity:
@@ -189,6 +227,7 @@ class Runner:
         first, gpt, device = len(self.rows), self._gpt, self._gpt.device
         self.rows += [Row(job) for job in jobs]
         self._fit(first)
+        self._cache.reserve(first, [self._most(job) for job in jobs])
         rows = slice(first, len(self.rows))
         prompts = [gpt.prompt(job.tokens) for job in jobs]
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
@@ -197,7 +236,7 @@ class Runner:
             raise ValueError("voices of one batch have different numbers of latents")
         for number, job in enumerate(jobs, first):
             self._cache.put(number, self._prefix(job))
-            self._draws[number] = draws(job.seed, self._draws.shape[1]).to(device)
+        self._draws[rows] = torch.stack([draws(job.seed, self._draws.shape[1]) for job in jobs]).to(device)
         x = torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True)
         x = gpt.prefill(x, self._cache, first, past.pop())
         last = x[torch.arange(len(jobs), device=device), lengths - 1]
@@ -210,11 +249,11 @@ class Runner:
         self._choose(last, first, len(self.rows))
         self._note(range(first, len(self.rows)))
 
-    def _decode(self, rows: int, capacity: int) -> None:
+    def _decode(self, rows: int) -> None:
         """One step of the first `rows` rows, all of it on buffers."""
         gpt = self._gpt
         x = gpt.embed(self._code[:rows], self._count[:rows])
-        x = gpt.decode(x, self._cache, self._lengths[:rows], capacity)
+        x = gpt.decode(x, self._cache, self._lengths[:rows])
         self._lengths[:rows] += 1
         self._choose(x, 0, rows)
 
@@ -240,23 +279,20 @@ class Runner:
                 self.rows[number].codes.append(code)
 
     def _replay(self, rows: int) -> None:
-        """Record the step of a bucket of rows and of cache positions once, then replay it.
+        """Record the step of a bucket of rows once, then replay it.
 
         Rows of the bucket that nobody speaks in write into memory of their own, which is cleared on
         admission.
         """
-        bucket = min(self.slots, 1 << (rows - 1).bit_length())
-        needed = max(self._length(row) for row in self.rows) + 1
-        capacity = min(self._cache.capacity, max(256, 1 << (needed - 1).bit_length()))
+        bucket = self._bucket(rows)
         self._count[rows:bucket] = 0
         self._lengths[rows:bucket] = 0
-        graph = self._graphs.get((bucket, capacity))
+        graph = self._graphs.get(bucket)
         if graph is None:
-            graph = self._record(bucket, capacity)
-            self._graphs[bucket, capacity] = graph
+            graph = self._graphs[bucket] = self._record(bucket)
         graph.replay()
 
-    def _record(self, bucket: int, capacity: int) -> Any:
+    def _record(self, bucket: int) -> Any:
         buffers = (self._code, self._count, self._lengths, self._seen)
         kept = [buffer.clone() for buffer in buffers]
 
@@ -267,7 +303,7 @@ class Runner:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # a first run lets the libraries choose their kernels
-            self._decode(bucket, capacity)
+            self._decode(bucket)
         torch.cuda.current_stream().wait_stream(stream)
         restore()
         if self._pool is None:
@@ -275,6 +311,6 @@ class Runner:
         graph = torch.cuda.CUDAGraph()
         # Another thread may be conditioning meanwhile, and its allocations are no concern of the recording.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            self._decode(bucket, capacity)
+            self._decode(bucket)
         restore()
         return graph

@@ -7,6 +7,7 @@ audio does not depend on what it is batched with.
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +55,10 @@ def sample(logits: Tensor, seen: Tensor, draw: Tensor, sampling: Sampling) -> Te
     """Codes (rows,) from fp32 logits (rows, codes), what each row has seen, and its number `draw` (rows,)."""
     if sampling.temperature <= 0:
         return penalise(logits, seen, sampling.repetition_penalty).argmax(-1)
+    if logits.is_cuda and importlib.util.find_spec("triton") is not None:
+        from app.speech.xtts.gpu.choice import sample as on_gpu
+
+        return on_gpu(logits, seen, draw, sampling)
     probabilities, codes = candidates(logits, seen, sampling)
     choice = (probabilities.cumsum(-1) <= draw[:, None]).sum(-1, keepdim=True)
     # Rounding can leave the last sum under 1, and a draw above it: take the last code that is left.

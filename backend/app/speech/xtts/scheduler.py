@@ -2,7 +2,8 @@
 
 Interactive requests go before the others, and each kind keeps its order of arrival. So that a steady
 stream of interactive requests starves nobody, the oldest other one is next once `PATIENCE` of them have
-overtaken it. Whoever calls this serialises the calls.
+overtaken it. Beside a slot, a request takes some of a `room` that all share; if it does not fit yet, those
+after it wait as well. Whoever calls this serialises the calls.
 """
 
 from __future__ import annotations
@@ -33,16 +34,19 @@ class _Request:
     arrival: int
     id: str
     interactive: bool
+    size: int
 
 
 class Scheduler:
-    """Requests wait, hold one of `slots` slots, and leave; the lowest free slot is taken first.
+    """Requests wait, hold one of `slots` slots and some of `room`, and leave; the lowest free slot is taken first.
 
     Low slots first keeps the batch a prefix, which is what buckets of batch sizes want.
     """
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, room: int = 0) -> None:
         self._slots = _checked(slots)
+        self._room = room
+        self._taken = 0  # of the room
         self._free = list(range(slots))
         self._requests: dict[str, _Request] = {}
         self._running: dict[str, int] = {}
@@ -65,11 +69,14 @@ class Scheduler:
         """The slot of each request that has one."""
         return MappingProxyType(self._running)
 
-    def add(self, request_id: str, interactive: bool = False) -> None:
-        """Let a request wait for a slot. Raises ValueError for an id that is already here."""
+    def add(self, request_id: str, interactive: bool = False, size: int = 0) -> None:
+        """Let a request wait for a slot and `size` of the room. Raises ValueError for an id that is already here,
+        and for more than the whole room."""
         if request_id in self._requests:
             raise ValueError(f"request {request_id!r} is already scheduled")
-        request = _Request(self._arrivals, request_id, interactive)
+        if size > self._room:
+            raise ValueError(f"request {request_id!r} takes {size} of a room of {self._room}")
+        request = _Request(self._arrivals, request_id, interactive, size)
         self._arrivals += 1
         self._requests[request_id] = request
         self._queue_of(request).append(request)
@@ -79,13 +86,13 @@ class Scheduler:
         admitted: dict[str, int] = {}
         while self._free and (request := self._next()) is not None:
             admitted[request.id] = self._running[request.id] = heappop(self._free)
+            self._taken += request.size
         return Plan(_by_slot(admitted), _by_slot(self._running))
 
     def retire(self, request_id: str) -> int:
         """A running request ended, well or badly: free its slot and return it. Raises KeyError."""
-        slot = self._running.pop(request_id)
+        slot = self._leave(request_id)
         del self._requests[request_id]
-        heappush(self._free, slot)
         return slot
 
     def cancel(self, request_id: str) -> bool:
@@ -101,18 +108,17 @@ class Scheduler:
 
     def requeue(self, request_id: str) -> None:
         """Take a running request's slot away; it waits again, in its old place. Raises KeyError."""
-        slot = self._running.pop(request_id)
-        heappush(self._free, slot)
+        self._leave(request_id)
         request = self._requests[request_id]
         insort(self._queue_of(request), request)
 
-    def resize(self, slots: int) -> tuple[str, ...]:
-        """Change the number of slots; returns who lost theirs by it and waits again, by slot.
+    def resize(self, slots: int, room: int = 0) -> tuple[str, ...]:
+        """Change the number of slots, and the room; returns who lost theirs by it and waits again, by slot.
 
         Those in the slots that remain keep them. A caller whose memory of them is gone as well
-        requeues them.
+        requeues them; where the room shrinks, it has done so.
         """
-        self._slots = _checked(slots)
+        self._slots, self._room = _checked(slots), room
         evicted = [request_id for request_id, slot in _by_slot(self._running) if slot >= slots]
         for request_id in evicted:
             self.requeue(request_id)
@@ -121,12 +127,20 @@ class Scheduler:
         return tuple(evicted)
 
     def _next(self) -> _Request | None:
-        """Take the request whose turn it is out of its queue."""
-        if self._interactive and not (self._others and self._overtaken >= PATIENCE):
-            self._overtaken = self._overtaken + 1 if self._others else 0
-            return self._interactive.pop(0)
-        self._overtaken = 0
-        return self._others.pop(0) if self._others else None
+        """Take the request whose turn it is out of its queue, if it fits."""
+        first = bool(self._interactive) and not (self._others and self._overtaken >= PATIENCE)
+        queue = self._interactive if first else self._others
+        if not queue or self._taken + queue[0].size > self._room:
+            return None
+        self._overtaken = self._overtaken + 1 if first and self._others else 0
+        return queue.pop(0)
+
+    def _leave(self, request_id: str) -> int:
+        """Take a running request's slot and room away."""
+        slot = self._running.pop(request_id)
+        heappush(self._free, slot)
+        self._taken -= self._requests[request_id].size
+        return slot
 
     def _queue_of(self, request: _Request) -> list[_Request]:
         return self._interactive if request.interactive else self._others

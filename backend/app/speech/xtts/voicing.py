@@ -62,17 +62,52 @@ class Track:
         most = max(1, length - 2 * CONTEXT)
         if not alike and stop > self._spoken:
             most = math.ceil((stop - self._spoken) / math.ceil((stop - self._spoken) / most))
+        if stop <= self._spoken:
+            return []
+        # The last of windows that are alike reaches back to be as long as the others.
+        first = max(0, min(self._spoken - CONTEXT, known - length if alike and ended else known))
+        frames = self._frames(states, first, known)
         windows = []
         while self._spoken < stop:
             end = min(stop, self._spoken + most)
             high = min(known, end + CONTEXT)
             low = max(0, self._spoken - CONTEXT)
-            if alike and ended:  # the last one reaches back to be as long as the others
+            if alike and ended:
                 low = max(0, min(low, high - length))
-            frames = self._frames(states, low, high)
-            windows.append(Window(frames, self._speaker, self._spoken - low, end - self._spoken))
+            part = frames[low - first : high - first]
+            windows.append(Window(part, self._speaker, self._spoken - low, end - self._spoken))
             self._spoken = end
         return windows
+
+
+class Spoken:
+    """Audio of some windows, perhaps still on its way."""
+
+    def __init__(self, windows: Sequence[Window]) -> None:
+        self._windows = windows  # a GPU reads their frames yet
+        self._waves: dict[int, Tensor] = {}
+        self._through: torch.cuda.Event | None = None
+
+    @property
+    def ready(self) -> bool:
+        return self._through is None or self._through.query()
+
+    def audio(self) -> list[NDArray[np.float32]]:
+        """The wanted audio of each window, in their order; waits for it."""
+        if self._through is not None:
+            self._through.synchronize()
+        parts = []
+        for number, window in enumerate(self._windows):
+            wave = self._waves[number]
+            parts.append(wave[window.skip * HOP : (window.skip + window.take) * HOP].numpy())
+        return parts
+
+    def put(self, number: int, wave: Tensor) -> None:
+        self._waves[number] = wave
+
+    def end(self, stream: torch.cuda.Stream) -> None:
+        """It is all there when what the stream has to do by now is done."""
+        self._through = stream.record_event()
 
 
 class Voicing:
@@ -83,6 +118,11 @@ class Voicing:
         self._stream = torch.cuda.Stream() if device.type == "cuda" else None
         # A GPU wants many windows at once; a CPU is busy with one, and saves context with a long one.
         self._window_frames, self._batch = (156, 64) if device.type == "cuda" else (508, 1)
+
+    @property
+    def batch(self) -> int:
+        """How many windows are spoken at once."""
+        return self._batch
 
     def cut(self, track: Track, states: Tensor, ended: bool) -> list[Window]:
         """What is new of a track, in windows that suit the device."""
@@ -97,15 +137,18 @@ class Voicing:
         if self._stream is not None:
             self._stream.wait_stream(torch.cuda.current_stream())
 
-    def __call__(self, windows: Sequence[Window]) -> list[NDArray[np.float32]]:
-        """The wanted audio of each window, in their order."""
+    def __call__(self, windows: Sequence[Window]) -> Spoken:
+        """Begin to speak windows."""
+        spoken = Spoken(windows)
         if self._stream is None:
-            return self._speak(windows)
-        with torch.cuda.stream(self._stream):
-            return self._speak(windows)
+            self._speak(windows, spoken)
+        else:
+            with torch.cuda.stream(self._stream):
+                self._speak(windows, spoken)
+            spoken.end(self._stream)
+        return spoken
 
-    def _speak(self, windows: Sequence[Window]) -> list[NDArray[np.float32]]:
-        audio: dict[int, NDArray[np.float32]] = {}
+    def _speak(self, windows: Sequence[Window], spoken: Spoken) -> None:
         order = sorted(range(len(windows)), key=lambda number: windows[number].frames.shape[0])
         while order:
             length = windows[order[0]].frames.shape[0]
@@ -115,7 +158,7 @@ class Voicing:
                 torch.stack([windows[n].frames for n in group]),
                 torch.stack([windows[n].speaker for n in group]),
             )
-            for number, wave in zip(group, waves.cpu(), strict=True):
-                window = windows[number]
-                audio[number] = wave[window.skip * HOP : (window.skip + window.take) * HOP].numpy()
-        return [audio[number] for number in range(len(windows))]
+            if self._stream is not None:  # memory that a GPU writes to by itself
+                waves = torch.empty(waves.shape, pin_memory=True).copy_(waves, non_blocking=True)
+            for number, wave in zip(group, waves, strict=True):
+                spoken.put(number, wave)

@@ -367,7 +367,7 @@ def test_a_crowd_that_ends_together_delays_a_listener_by_one_each_step(
     batch, spoken = ending.batch(8), []
     speak = batch._voicing._speak
     monkeypatch.setattr(
-        batch._voicing, "_speak", lambda windows: spoken.append(len(windows)) or speak(windows)
+        batch._voicing, "_speak", lambda windows, to: spoken.append(len(windows)) or speak(windows, to)
     )
     some = [utterance(voice, str(n), seed=seeds[0]) for n in range(6)]
     batch.add(utterance(voice, "listener", seed=seeds[-1], stream=True))

@@ -35,7 +35,7 @@ def forced(gpt: Gpt, reference: Reference, text: str) -> tuple[Tensor, Tensor, l
             kept.append(new[0])
         choices.append(int(sample(logits[-1][None], seen, torch.zeros(1), Sampling(temperature=0))))
         seen[0, code] = True
-        x = gpt.decode(gpt.embed(torch.tensor([code]), torch.tensor([number])), cache, lengths, 256)
+        x = gpt.decode(gpt.embed(torch.tensor([code]), torch.tensor([number])), cache, lengths)
         lengths += 1
     return torch.stack(states), torch.stack(logits), choices
 
@@ -108,7 +108,7 @@ def test_padded_prompts_and_the_cache_equal_the_plain_pass(
         cache.move(row + 1, row, 32 + len(prompts[row]))
     lengths = torch.tensor([32 + len(prompt) for prompt in prompts])
     new = gpt.embed(torch.tensor([5, 6, 7]), torch.tensor([1, 1, 1]))
-    states, _ = gpt.states_and_logits(gpt.decode(new, cache, lengths, 192))
+    states, _ = gpt.states_and_logits(gpt.decode(new, cache, lengths))
     for row, prompt in enumerate(prompts):
         whole = torch.cat((latents, prompt, new[row : row + 1]))
         expected = plainly(opened.weights, opened.settings, whole)[-1]

@@ -32,7 +32,7 @@ def test_slots_follow_the_memory(
 ) -> None:
     """Of the published model, whose longest utterance is 403 embeddings of text and 602 codes."""
     published = replace(tiny.settings, layers=30, channels=1024, max_audio=605)
-    slot = memory.slot_bytes(published, cached, 405)
+    slot = memory.slot_bytes(published, cached, memory.longest(published, 405))
     weights = memory.weight_bytes(published, bits)
     assert memory.slots_within(int(gigabytes * GB), weights, slot, "cpu") == slots
     worst = weights + slots * slot

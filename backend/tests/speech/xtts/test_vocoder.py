@@ -108,7 +108,7 @@ def test_windows_equal_the_whole(
     assert max(lengths) <= length
     if alike and len(whole) >= length * HOP:
         assert lengths[-1] == length
-    parts = Voicing(vocoder, CPU)(windows)
+    parts = Voicing(vocoder, CPU)(windows).audio()
     np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5)
 
 
@@ -124,7 +124,7 @@ def test_streamed_equals_whole_and_nothing_twice(
     for cut in [*sorted(cuts), len(states)]:
         windows = track.windows(states[:cut], cut == len(states), 508)
         assert all(len(w.frames) <= w.take + 2 * CONTEXT or cut == len(states) for w in windows)
-        parts += voicing(windows)
+        parts += voicing(windows).audio()
         if cut == len(states):
             break
     assert sum(map(len, parts)) == total * HOP
@@ -152,8 +152,8 @@ def test_windows_of_many_utterances_together(
     windows = [Track(s, 1.0).windows(x, True, 64, alike=True) for s, x in zip(speakers, states, strict=True)]
     voicing = Voicing(vocoder, CPU)
     voicing._batch = 3
-    together = voicing([window for some in windows for window in some])
-    alone = [part for some in windows for window in some for part in Voicing(vocoder, CPU)([window])]
+    together = voicing([window for some in windows for window in some]).audio()
+    alone = [part for some in windows for window in some for part in Voicing(vocoder, CPU)([window]).audio()]
     assert len(together) == len(alone)
     for one, other in zip(together, alone, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)

@@ -71,7 +71,7 @@ def through(gpt: Gpt, reference: Reference) -> tuple[list[list[Tensor]], list[Te
     lengths = torch.tensor([32 + len(prompt) for prompt in prompts])
     for number in range(1, 5):
         codes = torch.tensor([5, 600, 77]) + number
-        out = gpt.decode(gpt.embed(codes, torch.full((3,), number)), cache, lengths, 192)
+        out = gpt.decode(gpt.embed(codes, torch.full((3,), number)), cache, lengths)
         lengths += 1
         for row, outputs in enumerate(rows):
             outputs.append(out[row])
@@ -157,7 +157,7 @@ def decoded(gpt: Gpt, rows: list[int], capacity: int) -> list[tuple[Tensor, Tens
         [torch.randn(gpt.settings.channels, generator=torch.Generator().manual_seed(row)) for row in rows]
     )
     given = x.clone()
-    out = gpt.decode(x, cache, lengths, capacity)
+    out = gpt.decode(x, cache, lengths)
     assert torch.equal(x, given)
     written = [
         torch.stack([tensor[place, :, length] for tensor in (*cache.keys, *cache.values)])
@@ -186,7 +186,7 @@ def test_decoding_writes_nothing_but_the_new_position(gpt: Gpt) -> None:
     rows = list(range(5))
     cache, lengths = filled(gpt, 64, rows)
     before = [tensor.clone() for tensor in (*cache.keys, *cache.values)]
-    gpt.decode(torch.ones(4, gpt.settings.channels), cache, lengths[:4], 64)
+    gpt.decode(torch.ones(4, gpt.settings.channels), cache, lengths[:4])
     for old, new in zip(before, (*cache.keys, *cache.values), strict=True):
         for row, length in enumerate(lengths[:4].tolist()):
             assert not numbers(new[row, :, length]).isnan().any()
@@ -235,9 +235,7 @@ def test_a_position_is_the_same_decoded_or_in_a_prompt(gpt: Gpt, reference: Refe
     whole, parts = (gpt.cache(1, 64) for _ in range(2))
     expected = gpt.prefill(prompt[None], whole, 0, 0)[0]
     outputs = [gpt.prefill(prompt[None, :2], parts, 0, 0)[0]]
-    outputs += [
-        gpt.decode(x[None], parts, torch.tensor([number]), 64) for number, x in enumerate(prompt[2:], 2)
-    ]
+    outputs += [gpt.decode(x[None], parts, torch.tensor([number])) for number, x in enumerate(prompt[2:], 2)]
     assert torch.equal(torch.cat(outputs), expected)
     for one, other in zip((*whole.keys, *whole.values), (*parts.keys, *parts.values), strict=True):
         assert torch.equal(one, other)
@@ -249,7 +247,7 @@ def test_numbers_that_are_large_and_none_at_all(gpt: Gpt) -> None:
     x[2] = 1e4
     x[3, 0] = 1e6
     cache = gpt.cache(4, 32)
-    assert gpt.decode(x, cache, torch.zeros(4, dtype=torch.int64), 32).isfinite().all()
+    assert gpt.decode(x, cache, torch.zeros(4, dtype=torch.int64)).isfinite().all()
 
 
 def test_what_follows_the_layers(gpt: Gpt, tiny_folder: Path) -> None:
@@ -346,6 +344,6 @@ def test_sums_as_large_as_they_get(precision: Any, sign: float, rows: int, tiny_
     channels = opened.settings.channels
     assert 4 * channels % 128 == 0  # the contraction sums whole blocks
     x = torch.randn(rows, channels, generator=torch.Generator().manual_seed(1))
-    out = gpt.decode(x, gpt.cache(rows, 32), torch.zeros(rows, dtype=torch.int64), 32)
+    out = gpt.decode(x, gpt.cache(rows, 32), torch.zeros(rows, dtype=torch.int64))
     expected = x + sign * opened.settings.layers * weight * 4 * channels * (weight * 7.0 * channels)
     torch.testing.assert_close(out, expected, rtol=2e-3, atol=0.0)

@@ -1,0 +1,248 @@
+"""The GPT's layers and head by the kernels of kernels.py: seven a layer, over tokens of any rows and places.
+
+A prompt's tokens and a step's are the same to it. Results hang neither on what else is in a pass nor on how
+many tokens it has.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from app.speech.xtts.checkpoint import Settings, Weights
+from app.speech.xtts.gpu.cache import PAGE, PagedCache
+from app.speech.xtts.linear import Precision, compute_dtype, quantised
+
+_EPSILON = 1e-5
+_Norm = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """How a product is cut: by outputs and inputs of a program's tile, warps, and tiles on their way."""
+
+    outputs: int
+    inputs: int
+    warps: int
+    stages: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Product:
+    """weight (outputs, inputs), bias (outputs,) fp32; the sum over the inputs is made in `splits` parts."""
+
+    weight: Tensor
+    bias: Tensor
+    splits: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    norm_1: _Norm
+    qkv: _Product
+    projection: _Product
+    norm_2: _Norm
+    expansion: _Product
+    contraction: _Product
+
+
+def supported(settings: Settings, device: torch.device) -> bool:
+    """Whether the kernels run here, and for a model of these sizes."""
+    head = settings.channels // settings.heads
+    sizes = head >= 16 and head & (head - 1) == 0 and settings.channels % 64 == 0
+    return sizes and device.type == "cuda" and importlib.util.find_spec("triton") is not None
+
+
+class GpuLayers:
+    """The weights, the pass over the layers, and what follows them."""
+
+    bits = 16
+
+    def __init__(
+        self, weights: Weights, settings: Settings, precision: Precision, device: torch.device
+    ) -> None:
+        from app.speech.xtts.gpu import kernels
+
+        self._kernels = kernels
+        self._settings = settings
+        self._device = device
+        self.cached = compute_dtype(precision)
+        if precision == "fp32":
+            self.bits = 32
+        self._early = 2 if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0) else 0
+        self._layers = [
+            self._layer(weights.under(f"gpt.h.{number}"), precision) for number in range(settings.layers)
+        ]
+        self._last = (*self._norm(weights, "gpt.ln_f"), *self._norm(weights, "final_norm"))
+        # The head stays fp32: it is small, and its logits decide.
+        codes = settings.audio_tokens
+        weight = weights("mel_head.weight", codes, settings.channels)
+        self._head = self._product(weight, weights("mel_head.bias", codes), "fp32")
+
+    def cache(self, rows: int, longest: int, room: int) -> PagedCache:
+        return PagedCache(self._settings, rows, longest, room, self.cached, self._device)
+
+    def prefill(self, x: Tensor, cache: PagedCache, first: int, past: int) -> Tensor:
+        """As Gpt.prefill."""
+        rows, length, channels = x.shape
+        numbers = torch.arange(first, first + rows, dtype=torch.int32, device=x.device)
+        positions = torch.arange(past, past + length, dtype=torch.int32, device=x.device)
+        x = self._run(
+            x.reshape(-1, channels), cache, numbers.repeat_interleave(length), positions.repeat(rows)
+        )
+        return x.view(rows, length, channels)
+
+    def decode(self, x: Tensor, cache: PagedCache, lengths: Tensor) -> Tensor:
+        """As Gpt.decode."""
+        rows = torch.arange(len(x), dtype=torch.int32, device=x.device)
+        return self._run(x, cache, rows, lengths.to(torch.int32))
+
+    def states_and_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As Gpt.states_and_logits."""
+        states = torch.empty_like(x)
+        self._each_token(self._kernels.last_norms, len(x), x, *self._last, states, _EPSILON)
+        logits = x.new_empty(len(x), self._settings.audio_tokens)
+        self._multiply(states, self._head, logits, "bias")
+        return states, logits
+
+    def _run(self, x: Tensor, cache: PagedCache, rows: Tensor, positions: Tensor) -> Tensor:
+        """Embeddings x (tokens, channels), each at its position of its row → the last layer's output."""
+        tokens, channels = x.shape
+        x = x.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+        normed, query, attended = (x.new_empty(x.shape, dtype=self.cached) for _ in range(3))
+        hidden = x.new_empty(tokens, 4 * channels, dtype=self.cached)
+        partial = x.new_empty(max(_splits(channels), _splits(4 * channels)), tokens, channels)
+        before: _Product | None = None  # what is to be added to x yet
+        for number, layer in enumerate(self._layers):
+            keys, values = cache.blocks[number]
+            place = (keys, values, cache.table, rows, positions)
+            self._settle(x, partial, before, layer.norm_1, normed)
+            self._multiply(normed, layer.qkv, query, "qkv", place)
+            self._attend(query, place, attended)
+            self._multiply(attended, layer.projection, partial, "partial")
+            self._settle(x, partial, layer.projection, layer.norm_2, normed)
+            self._multiply(normed, layer.expansion, hidden, "gelu")
+            self._multiply(hidden, layer.contraction, partial, "partial")
+            before = layer.contraction
+        self._settle(x, partial, before, None, normed)
+        return x
+
+    def _settle(
+        self, x: Tensor, partial: Tensor, before: _Product | None, norm: _Norm | None, out: Tensor
+    ) -> None:
+        bias = x if before is None else before.bias
+        weight, shift = (x, x) if norm is None else norm
+        self._each_token(
+            self._kernels.settle,
+            len(x),
+            x,
+            partial,
+            bias,
+            weight,
+            shift,
+            out,
+            len(x),
+            _EPSILON,
+            SPLITS=0 if before is None else before.splits,
+            NORM=norm is not None,
+        )
+
+    def _each_token(self, kernel: Any, tokens: int, *arguments: Any, **settings: Any) -> None:
+        channels = self._settings.channels
+        kernel[(tokens,)](
+            *arguments,
+            CHANNELS=channels,
+            BLOCK=self._kernels.power_from(channels),
+            **settings,
+            **self._launch(warps=4),
+        )
+
+    def _multiply(
+        self, x: Tensor, product: _Product, out: Tensor, after: str, place: tuple[Tensor, ...] | None = None
+    ) -> None:
+        (outputs, inputs), tokens, settings = product.weight.shape, len(x), self._settings
+        tiles = tiles_of(outputs, inputs, product.weight.dtype)
+        block = 16 if tokens <= 16 else 32 if tokens <= 32 else 64
+        grid = (-(-outputs // tiles.outputs), -(-tokens // block), product.splits)
+        self._kernels.product[grid](
+            x,
+            product.weight,
+            product.bias,
+            out,
+            *(place or (out,) * 5),
+            tokens,
+            INPUTS=inputs,
+            OUTPUTS=outputs,
+            AFTER=after,
+            SPLITS=product.splits,
+            HEAD=settings.channels // settings.heads,
+            PAGE=PAGE,
+            PAGES=place[2].shape[1] if place else 1,
+            BLOCK_TOKENS=block,
+            BLOCK_OUTPUTS=tiles.outputs,
+            BLOCK_INPUTS=min(tiles.inputs, inputs // product.splits),
+            **self._launch(tiles.warps, tiles.stages),
+        )
+
+    def _attend(self, query: Tensor, place: tuple[Tensor, ...], out: Tensor) -> None:
+        heads = self._settings.heads
+        self._kernels.attention[(len(query), heads)](
+            query,
+            *place,
+            out,
+            HEADS=heads,
+            HEAD=self._settings.channels // heads,
+            PAGE=PAGE,
+            PAGES=place[2].shape[1],
+            BLOCK=64,
+            **self._launch(warps=4),
+        )
+
+    def _launch(self, warps: int, stages: int = 2) -> dict[str, Any]:
+        options = {"num_warps": warps, "num_stages": stages, "launch_pdl": self._early > 0}
+        return {"EARLY": self._early, "enable_fp_fusion": True, **options}
+
+    def _layer(self, weights: Weights, precision: Precision) -> _Layer:
+        channels, heads = self._settings.channels, self._settings.heads
+
+        def product(name: str, out: int, into: int) -> tuple[Tensor, Tensor]:
+            return weights(f"{name}.weight", out, into), weights(f"{name}.bias", out)
+
+        qkv = product("attn.c_attn", 3 * channels, channels)
+        for tensor in qkv:  # the query is divided by the root of the head's size
+            tensor[:channels] *= (channels // heads) ** -0.5
+        return _Layer(
+            norm_1=self._norm(weights, "ln_1"),
+            qkv=self._product(*qkv, precision),
+            projection=self._product(*product("attn.c_proj", channels, channels), precision, split=True),
+            norm_2=self._norm(weights, "ln_2"),
+            expansion=self._product(*product("mlp.c_fc", 4 * channels, channels), precision),
+            contraction=self._product(*product("mlp.c_proj", channels, 4 * channels), precision, split=True),
+        )
+
+    def _product(self, weight: Tensor, bias: Tensor, precision: Precision, split: bool = False) -> _Product:
+        if precision == "int8":  # of int8 precision, but kept and multiplied in bf16
+            integers, scale = quantised(weight)
+            weight = integers * scale[:, None]
+        splits = _splits(weight.shape[1]) if split else 1
+        return _Product(weight.to(self._device, compute_dtype(precision)), bias.to(self._device), splits)
+
+    def _norm(self, weights: Weights, name: str) -> _Norm:
+        weight, shift = (weights(f"{name}.{part}", self._settings.channels) for part in ("weight", "bias"))
+        return weight.to(self._device), shift.to(self._device)
+
+
+def tiles_of(outputs: int, inputs: int, dtype: torch.dtype) -> Tiles:
+    """The tiles that were fastest on an H100, by the sizes of a layer's four products."""
+    if dtype is torch.float32:
+        return Tiles(16, 64, 4, 2)
+    return Tiles(16, 128, 4, 4)
+
+
+def _splits(inputs: int) -> int:
+    """Parts of a sum that programs of their own make: where outputs alone do not fill a GPU."""
+    return 4 if inputs % 1024 == 0 and inputs >= 4096 else 2 if inputs % 256 == 0 else 1
