@@ -242,6 +242,13 @@ class Gpt:
             x = self._rest(layer, x.view(-1, channels), attended).view(rows, length, channels)
         return x
 
+    def read(self, x: Tensor, cache: AnyCache, rows: Tensor, positions: Tensor) -> Tensor:
+        """Embeddings x (tokens, channels), each at its position of its row, where the cache is paged: the last
+        layer's output. `prefill` and `decode` are of this kind."""
+        assert isinstance(self._fast, gpu_layers.GpuLayers)
+        assert isinstance(cache, PagedCache)
+        return self._fast.read(x, cache, rows, positions)
+
     def embed(self, codes: Tensor, positions: Tensor) -> Tensor:
         """Codes (rows,) at audio positions (rows,) → (rows, channels)."""
         return self._code[codes] + self._code_positions[positions]

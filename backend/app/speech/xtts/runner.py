@@ -8,7 +8,7 @@ operations whichever utterances are in it; on a GPU it is recorded once a batch 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from app.speech.xtts.threads import Threads
 
 _VOICES_KEPT = 16  # each up to 8 MB
 _PREFILL_TOKENS = 2048  # in one pass, to bound its memory
+_LEAST_TOKENS = 64  # that a pass is recorded for
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Runner:
         self._gpt = gpt
         self._sampling = sampling
         self._prefixes: OrderedDict[str, Any] = OrderedDict()
-        self._graphs: dict[int, Any] = {}
+        self._graphs: dict[tuple[str, int], Any] = {}
         self._pool: Any = None  # memory that all recordings share
         self.rows: list[Row] = []
         self.slots = slots
@@ -92,8 +93,12 @@ class Runner:
         if self._recording and not self._allocated:
             self._allocate()
             # The largest first: the others then find room in its memory.
-            for bucket in sorted({self._bucket(rows) for rows in range(1, self.slots + 1)}, reverse=True):
-                self._graphs[bucket] = self._record(bucket)
+            for rows in sorted({self._bucket(rows) for rows in range(1, self.slots + 1)}, reverse=True):
+                self._recorded(rows, self._decode)
+            tokens = _PREFILL_TOKENS
+            while tokens >= _LEAST_TOKENS:
+                self._recorded(tokens, self._read)
+                tokens //= 2
 
     def resize(self, slots: int) -> None:
         """Give up all rows and all memory; `slots` rows get theirs with the next admission.
@@ -184,6 +189,9 @@ class Runner:
         self._draws = torch.zeros(slots, settings.max_codes + 1, device=device)
         self._seen = torch.zeros(slots, settings.audio_tokens, dtype=torch.bool, device=device)
         shape = (slots, settings.max_codes + 1, settings.channels)
+        if self._recording:
+            self._tokens = torch.zeros(_PREFILL_TOKENS, settings.channels, device=device)
+            self._places = torch.zeros(2, _PREFILL_TOKENS, dtype=torch.int32, device=device)
         # On a CPU touched only where it is written, like the cache.
         self._states = pages.zeros(shape, torch.float32, device)
         self._allocated = True
@@ -238,7 +246,7 @@ class Runner:
             self._cache.put(number, self._prefix(job))
         self._draws[rows] = torch.stack([draws(job.seed, self._draws.shape[1]) for job in jobs]).to(device)
         x = torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True)
-        x = gpt.prefill(x, self._cache, first, past.pop())
+        x = self._prompted(x, first, past.pop())
         last = x[torch.arange(len(jobs), device=device), lengths - 1]
         self._count[rows] = 0
         self._lengths[rows] = lengths + len(jobs[0].latents)
@@ -287,13 +295,38 @@ class Runner:
         bucket = self._bucket(rows)
         self._count[rows:bucket] = 0
         self._lengths[rows:bucket] = 0
-        graph = self._graphs.get(bucket)
-        if graph is None:
-            graph = self._graphs[bucket] = self._record(bucket)
-        graph.replay()
+        self._recorded(bucket, self._decode).replay()
 
-    def _record(self, bucket: int) -> Any:
-        buffers = (self._code, self._count, self._lengths, self._seen)
+    def _prompted(self, x: Tensor, first: int, past: int) -> Tensor:
+        """As Gpt.prefill; on a GPU by a recording, for as many tokens as the next power of two."""
+        if not self._recording:
+            return self._gpt.prefill(x, self._cache, first, past)
+        rows, length, channels = x.shape
+        tokens = rows * length
+        bucket = max(_LEAST_TOKENS, 1 << (tokens - 1).bit_length())
+        self._tokens[:tokens] = x.view(-1, channels)
+        places = torch.tensor([[row, past + n] for row in range(first, first + rows) for n in range(length)])
+        self._places[:, :tokens] = places.T.to(self._places)
+        # Those that are none stand in a row that is nobody's.
+        self._places[0, tokens:bucket] = self.slots
+        self._places[1, tokens:bucket] = 0
+        self._recorded(bucket, self._read).replay()
+        return self._tokens[:tokens].view(rows, length, channels)
+
+    def _read(self, tokens: int) -> None:
+        """The pass over so many tokens of prompts, on buffers."""
+        rows, positions = self._places[:, :tokens]
+        self._tokens[:tokens] = self._gpt.read(self._tokens[:tokens], self._cache, rows, positions)
+
+    def _recorded(self, size: int, work: Callable[[int], None]) -> Any:
+        """What `work` does for a size, recorded once. It changes none of what is being spoken then."""
+        graph = self._graphs.get((work.__name__, size))
+        if graph is None:
+            graph = self._graphs[work.__name__, size] = self._record(size, work)
+        return graph
+
+    def _record(self, size: int, work: Callable[[int], None]) -> Any:
+        buffers = (self._code, self._count, self._lengths, self._seen, self._tokens, self._places)
         kept = [buffer.clone() for buffer in buffers]
 
         def restore() -> None:
@@ -303,7 +336,7 @@ class Runner:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # a first run lets the libraries choose their kernels
-            self._decode(bucket)
+            work(size)
         torch.cuda.current_stream().wait_stream(stream)
         restore()
         if self._pool is None:
@@ -311,6 +344,6 @@ class Runner:
         graph = torch.cuda.CUDAGraph()
         # Another thread may be conditioning meanwhile, and its allocations are no concern of the recording.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            self._decode(bucket)
+            work(size)
         restore()
         return graph

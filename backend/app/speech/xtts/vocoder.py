@@ -8,11 +8,15 @@ as soon as the latents around it are there.
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import threading
+from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from app.speech.xtts.checkpoint import Settings, Weights
@@ -43,9 +47,7 @@ class Frames:
 
     def total(self, latents: int) -> int:
         """How many frames a finished utterance of so many latents has."""
-        for scale in self._scales:
-            latents = math.floor(latents * scale)
-        return latents
+        return self._length(latents, len(self._scales))
 
     def ready(self, latents: int) -> int:
         """How many frames are settled by the first so many latents, when more are to come."""
@@ -55,23 +57,34 @@ class Frames:
 
     def __call__(self, latents: Tensor, start: int, stop: int) -> Tensor:
         """Frames `start` … `stop` of latents (count, channels) → (stop - start, channels)."""
-        return self._interpolate(latents, len(self._scales), start, stop)
+        places, weights = self._taps(np.arange(start, stop)[:, None], len(self._scales), len(latents))
+        # One operation, because on a GPU each costs more to begin than to do.
+        return F.embedding_bag(
+            torch.from_numpy(places).to(latents.device),
+            latents,
+            mode="sum",
+            per_sample_weights=torch.from_numpy(weights).to(latents),
+        )
 
-    def _interpolate(self, latents: Tensor, stages: int, start: int, stop: int) -> Tensor:
-        if stages == 0:
-            return latents[start:stop]
-        scale = self._scales[stages - 1]
-        length = latents.shape[0]
-        for earlier in self._scales[: stages - 1]:
-            length = math.floor(length * earlier)
-        places = torch.arange(start, stop, dtype=torch.float64, device=latents.device)
-        places = ((places + 0.5) / scale - 0.5).clamp(0, length - 1)
-        low = places.floor().long()
-        high = (low + 1).clamp(max=length - 1)
-        first = max(0, math.floor((start + 0.5) / scale - 0.5))
-        source = self._interpolate(latents, stages - 1, first, min(length, int(stop / scale) + 3))
-        weight = (places - low).to(latents.dtype)[:, None]
-        return torch.lerp(source[low - first], source[high - first], weight)
+    def _taps(
+        self, places: NDArray[np.int64], stages: int, latents: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Places (frames, n) after so many interpolations: the latents that each frame is a sum of, and how much of
+        each; two for every place and interpolation."""
+        weights = np.ones(places.shape)
+        for stage in reversed(range(stages)):
+            length = self._length(latents, stage)
+            exact = np.clip((places + 0.5) / self._scales[stage] - 0.5, 0, length - 1)
+            low = np.floor(exact).astype(np.int64)
+            rest = exact - low
+            places = np.concatenate((low, np.minimum(low + 1, length - 1)), axis=1)
+            weights = np.concatenate((weights * (1 - rest), weights * rest), axis=1)
+        return places, weights
+
+    def _length(self, latents: int, stages: int) -> int:
+        for scale in self._scales[:stages]:
+            latents = math.floor(latents * scale)
+        return latents
 
 
 class Vocoder:
@@ -86,8 +99,13 @@ class Vocoder:
     ) -> None:
         self._device = device
         weights("conv_pre.weight", -1, settings.channels, 7)
-        self._generator: _Compiled | _Plain
-        if precision != "fp32" and library.supported(device) and _Compiled.fits(weights):
+        self._generator: Callable[[Tensor, Tensor], Tensor]
+        if device.type == "cuda" and importlib.util.find_spec("triton") is not None:
+            from app.speech.xtts.gpu.generator import Generator
+
+            dtype, slopes = compute_dtype(precision), (_SLOPE, _LAST_SLOPE)
+            self._generator = Generator(weights, dtype, device, _STRIDES, _DILATIONS, slopes)
+        elif precision != "fp32" and library.supported(device) and _Compiled.fits(weights):
             self._generator = _Compiled(weights)
         else:
             self._generator = _Plain(weights, compute_dtype(precision), device)

@@ -153,9 +153,9 @@ def test_a_recorded_step_of_a_bucket_is_the_same(
     runner._allocate()
     runner._cache.fit(288, 0)
 
-    def record(bucket: int) -> Any:
+    def record(bucket: int, work: Any) -> Any:
         buckets.add(bucket)
-        return SimpleNamespace(replay=lambda: runner._decode(bucket))
+        return SimpleNamespace(replay=lambda: work(bucket))
 
     monkeypatch.setattr(runner, "_fit", lambda *_: None)
     monkeypatch.setattr(runner, "_record", record)

@@ -22,7 +22,7 @@ class PagedCache:
     the longest row) says where each row's are.
 
     A row gets its pages for good when it is admitted, so none can run short on the way. Page 0 is nobody's:
-    what a row writes that has no pages, or beyond them, goes there.
+    what a row writes that has no pages, or beyond them, goes there. The table's last row has none, ever.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class PagedCache:
         head = settings.channels // settings.heads
         shape = (settings.layers, 2, pages_of(room) + 1, settings.heads, PAGE, head)
         self.blocks = torch.empty(shape, dtype=dtype, device=device)
-        self.table = torch.zeros(rows, pages_of(longest), dtype=torch.int32, device=device)
+        self.table = torch.zeros(rows + 1, pages_of(longest), dtype=torch.int32, device=device)
         self._free = list(range(pages_of(room), 0, -1))
         self._taken: list[list[int]] = [[] for _ in range(rows)]
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from app.speech.xtts.sampling import Sampling
 
 
+WARPS = [4]
+
+
 def sample(logits: Tensor, seen: Tensor, draw: Tensor, sampling: Sampling) -> Tensor:
     """As sampling.sample, for temperatures above 0."""
     rows, codes = logits.shape
@@ -31,7 +34,7 @@ def sample(logits: Tensor, seen: Tensor, draw: Tensor, sampling: Sampling) -> Te
         BLOCK=kernels.power_from(codes),
         BLOCK_K=kernels.power_from(top_k),
         EARLY=0,
-        num_warps=4,
+        num_warps=WARPS[0],
         enable_fp_fusion=True,
     )
     return out

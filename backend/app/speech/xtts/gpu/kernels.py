@@ -54,28 +54,31 @@ def settle(
     x (tokens, CHANNELS) fp32, in place; partial (SPLITS, tokens, CHANNELS) fp32; out (tokens, CHANNELS).
     One program a token.
     """
-    _others_are_through(EARLY)
     token = tl.program_id(0)
     channel = tl.arange(0, BLOCK)
     there = channel < CHANNELS
     place = token * CHANNELS + channel
+    if SPLITS > 0:
+        more = tl.load(bias + channel, mask=there, other=0.0)
+    if NORM:
+        scales = tl.load(weight + channel, mask=there, other=0.0)
+        shifts = tl.load(shift + channel, mask=there, other=0.0)
+    _others_are_through(EARLY)
     value = tl.load(x + place, mask=there, other=0.0)
     if SPLITS > 0:
-        value += tl.load(bias + channel, mask=there, other=0.0)
+        value += more
         for split in tl.static_range(SPLITS):
             value += tl.load(partial + split * tokens * CHANNELS + place, mask=there, other=0.0)
         tl.store(x + place, value, mask=there)
     if NORM:
-        normed = _norm(value, weight, shift, channel, there, epsilon, CHANNELS)
+        normed = _norm(value, there, epsilon, CHANNELS) * scales + shifts
         tl.store(out + place, normed.to(out.dtype.element_ty), mask=there)
 
 
 @triton.jit
-def _norm(value, weight, shift, channel, there, epsilon, CHANNELS: tl.constexpr):
+def _norm(value, there, epsilon, CHANNELS: tl.constexpr):
     away = tl.where(there, value - tl.sum(value, 0) / CHANNELS, 0.0)
-    scale = 1.0 / tl.sqrt(tl.sum(away * away, 0) / CHANNELS + epsilon)
-    weights = tl.load(weight + channel, mask=there, other=0.0)
-    return away * scale * weights + tl.load(shift + channel, mask=there, other=0.0)
+    return away * (1.0 / tl.sqrt(tl.sum(away * away, 0) / CHANNELS + epsilon))
 
 
 @triton.jit
@@ -97,9 +100,10 @@ def last_norms(
     channel = tl.arange(0, BLOCK)
     there = channel < CHANNELS
     value = tl.load(x + token * CHANNELS + channel, mask=there, other=0.0)
-    value = _norm(value, weight_1, shift_1, channel, there, epsilon, CHANNELS)
-    value = tl.where(there, value, 0.0)
-    value = _norm(value, weight_2, shift_2, channel, there, epsilon, CHANNELS)
+    value = _norm(value, there, epsilon, CHANNELS) * tl.load(weight_1 + channel, mask=there, other=0.0)
+    value += tl.load(shift_1 + channel, mask=there, other=0.0)
+    value = _norm(value, there, epsilon, CHANNELS) * tl.load(weight_2 + channel, mask=there, other=0.0)
+    value += tl.load(shift_2 + channel, mask=there, other=0.0)
     tl.store(out + token * CHANNELS + channel, value, mask=there)
 
 
@@ -125,6 +129,9 @@ def product(
     BLOCK_TOKENS: tl.constexpr,
     BLOCK_OUTPUTS: tl.constexpr,
     BLOCK_INPUTS: tl.constexpr,
+    CHAINS: tl.constexpr,
+    WHOLE: tl.constexpr,
+    PRECISION: tl.constexpr,
     EARLY: tl.constexpr,
 ):
     """x (tokens, INPUTS) times weight (OUTPUTS, INPUTS), both of one type.
@@ -141,27 +148,79 @@ def product(
     split = tl.program_id(2)
     has_output, has_token = output < OUTPUTS, token < tokens
     part: tl.constexpr = INPUTS // SPLITS
-    numbers = weight + output[:, None] * INPUTS + split * part
-    if EARLY > 0:
-        line: tl.constexpr = _LINE // (weight.dtype.element_ty.primitive_bitwidth // 8)
-        lines = tl.arange(0, triton.next_power_of_2(part // line)) * line
-        known = weight + tl.minimum(output, OUTPUTS - 1)[:, None] * INPUTS + split * part
-        _call(known + lines[None, :])
-    _others_are_through(EARLY)
-    into = tl.arange(0, BLOCK_INPUTS)
-    numbers += into[None, :]
-    activations = x + token[None, :] * INPUTS + split * part + into[:, None]
-    total = tl.zeros((BLOCK_OUTPUTS, BLOCK_TOKENS), tl.float32)
-    for start in range(0, part, BLOCK_INPUTS):
-        w = tl.load(numbers + start, mask=has_output[:, None], other=0.0)
-        a = tl.load(activations + start, mask=has_token[None, :], other=0.0)
-        total = tl.dot(w, a, total, input_precision="ieee")
+    chain: tl.constexpr = part // CHAINS
+    if AFTER != "partial":
+        more = tl.load(bias + output, mask=has_output, other=0.0)[:, None]
+    if WHOLE:  # all of a program's weights are on their way before it waits
+        inside = split * part + tl.arange(0, CHAINS)[:, None, None] * chain
+        w = tl.load(
+            weight + output[None, :, None] * INPUTS + inside + tl.arange(0, chain)[None, None, :],
+            mask=has_output[None, :, None],
+            other=0.0,
+        )
+        _others_are_through(EARLY)
+        a = tl.load(
+            x + token[None, None, :] * INPUTS + inside + tl.arange(0, chain)[None, :, None],
+            mask=has_token[None, None, :],
+            other=0.0,
+        )
+        total = tl.sum(tl.dot(w, a, input_precision=PRECISION), 0)
+    else:
+        if EARLY > 0:
+            line: tl.constexpr = _LINE // (weight.dtype.element_ty.primitive_bitwidth // 8)
+            lines = tl.arange(0, triton.next_power_of_2(part // line)) * line
+            known = weight + tl.minimum(output, OUTPUTS - 1)[:, None] * INPUTS + split * part
+            _call(known + lines[None, :])
+        _others_are_through(EARLY)
+        into = split * part + tl.arange(0, BLOCK_INPUTS)
+        w = weight + output[:, None] * INPUTS + into[None, :]
+        a = x + token[None, :] * INPUTS + into[:, None]
+        total = _chain(
+            w, a, has_output, has_token, chain, BLOCK_OUTPUTS, BLOCK_TOKENS, BLOCK_INPUTS, PRECISION
+        )
+        if CHAINS > 1:
+            if CHAINS == 4:
+                total += _chain(
+                    w + 2 * chain,
+                    a + 2 * chain,
+                    has_output,
+                    has_token,
+                    chain,
+                    BLOCK_OUTPUTS,
+                    BLOCK_TOKENS,
+                    BLOCK_INPUTS,
+                    PRECISION,
+                )
+            rest = _chain(
+                w + chain,
+                a + chain,
+                has_output,
+                has_token,
+                chain,
+                BLOCK_OUTPUTS,
+                BLOCK_TOKENS,
+                BLOCK_INPUTS,
+                PRECISION,
+            )
+            if CHAINS == 4:
+                rest += _chain(
+                    w + 3 * chain,
+                    a + 3 * chain,
+                    has_output,
+                    has_token,
+                    chain,
+                    BLOCK_OUTPUTS,
+                    BLOCK_TOKENS,
+                    BLOCK_INPUTS,
+                    PRECISION,
+                )
+            total += rest
     both = has_output[:, None] & has_token[None, :]
     if AFTER == "partial":
         place = (split * tokens + token[None, :]) * OUTPUTS + output[:, None]
         tl.store(out + place, total, mask=both)
     else:
-        total += tl.load(bias + output, mask=has_output, other=0.0)[:, None]
+        total += more
         if AFTER == "qkv":
             channels: tl.constexpr = OUTPUTS // 3
             which = tl.program_id(0) * BLOCK_OUTPUTS // channels
@@ -191,6 +250,26 @@ def product(
 
 
 @triton.jit
+def _chain(
+    numbers,
+    activations,
+    has_output,
+    has_token,
+    LENGTH: tl.constexpr,
+    BLOCK_OUTPUTS: tl.constexpr,
+    BLOCK_TOKENS: tl.constexpr,
+    BLOCK_INPUTS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    total = tl.zeros((BLOCK_OUTPUTS, BLOCK_TOKENS), tl.float32)
+    for start in range(0, LENGTH, BLOCK_INPUTS):
+        w = tl.load(numbers + start, mask=has_output[:, None], other=0.0)
+        a = tl.load(activations + start, mask=has_token[None, :], other=0.0)
+        total = tl.dot(w, a, total, input_precision=PRECISION)
+    return total
+
+
+@triton.jit
 def _call(pointers):
     """Call lines into the second level of the cache; nothing waits for them."""
     tl.inline_asm_elementwise(
@@ -212,37 +291,48 @@ def attention(
     PAGE: tl.constexpr,
     PAGES: tl.constexpr,
     BLOCK: tl.constexpr,
+    PRECISION: tl.constexpr,
     EARLY: tl.constexpr,
 ):
     """A token looks at its row's cache up to its own position: query, out (tokens, HEADS × HEAD).
 
-    One program a token and head; BLOCK positions at once.
+    One program a token and head; BLOCK positions at once. What it multiplies stands in a tensor core's sixteen
+    lines sixteen times.
     """
-    _others_are_through(EARLY)
     token, head = tl.program_id(0), tl.program_id(1)
     number = tl.arange(0, HEAD)
     row, last = tl.load(rows + token), tl.load(positions + token)
+    table += row * PAGES
+    if EARLY > 0:  # all but the token's own are there already
+        for start in range(0, last, BLOCK):
+            position = start + tl.arange(0, BLOCK)
+            page = tl.load(table + position // PAGE, mask=position < last, other=0)
+            vector = ((page * HEADS + head) * PAGE + position % PAGE) * HEAD
+            _call(keys + vector)
+            _call(values + vector)
+    _others_are_through(EARLY)
     place = (token * HEADS + head) * HEAD + number
-    q = tl.load(query + place).to(tl.float32)
-    most = float("-inf")
-    weights = 0.0
-    total = tl.zeros((HEAD,), tl.float32)
+    line = tl.arange(0, 16)
+    q = tl.load(query + place[None, :] + 0 * line[:, None])
+    most = tl.full((16,), float("-inf"), tl.float32)
+    weights = tl.zeros((16,), tl.float32)
+    total = tl.zeros((16, HEAD), tl.float32)
     for start in range(0, last + 1, BLOCK):
         position = start + tl.arange(0, BLOCK)
         there = position <= last
-        page = tl.load(table + row * PAGES + position // PAGE, mask=there, other=0)
+        page = tl.load(table + position // PAGE, mask=there, other=0)
         vector = (page * HEADS + head) * PAGE + position % PAGE
         cell = vector[:, None] * HEAD + number[None, :]
-        k = tl.load(keys + cell, mask=there[:, None], other=0.0).to(tl.float32)
-        v = tl.load(values + cell, mask=there[:, None], other=0.0).to(tl.float32)
-        score = tl.where(there, tl.sum(k * q[None, :], 1), float("-inf"))
-        more = tl.maximum(most, tl.max(score, 0))
-        weight = tl.exp(score - more)
-        fade = tl.exp(most - more)
-        weights = weights * fade + tl.sum(weight, 0)
-        total = total * fade + tl.sum(weight[:, None] * v, 0)
+        k = tl.load(keys + cell, mask=there[:, None], other=0.0)
+        v = tl.load(values + cell, mask=there[:, None], other=0.0)
+        score = tl.where(there[None, :], tl.dot(q, k.T, input_precision=PRECISION), float("-inf"))
+        more = tl.maximum(most, tl.max(score, 1))
+        weight, fade = tl.exp(score - more[:, None]), tl.exp(most - more)
+        weights = weights * fade + tl.sum(weight, 1)
+        total = tl.dot(weight.to(v.dtype), v, total * fade[:, None], input_precision=PRECISION)
         most = more
-    tl.store(out + place, (total / weights).to(out.dtype.element_ty))
+    total = (total / weights[:, None]).to(out.dtype.element_ty)
+    tl.store(out + place[None, :] + 0 * line[:, None], total, mask=line[:, None] == 0)
 
 
 @triton.jit
@@ -272,15 +362,7 @@ def choose(
     known = tl.load(seen + row * codes + code, mask=there, other=0) != 0
     score = tl.where(known, tl.where(logit < 0, logit * penalty, logit / penalty), logit)
     score = tl.where(there, score / temperature, float("-inf"))
-    # Whole numbers in the order of scores, and of codes where they are equal: the sign's bit apart, a
-    # negative number's bits fall where it rises.
-    bits = score.to(tl.int32, bitcast=True)
-    order = bits ^ ((bits >> 31) & 0x7FFFFFFF)
-    ranked = (order.to(tl.int64) << 32) | (BLOCK - 1 - code).to(tl.int64)
-    ranked = tl.topk(ranked, BLOCK_K)
-    order = (ranked >> 32).to(tl.int32)
-    best = (order ^ ((order >> 31) & 0x7FFFFFFF)).to(tl.float32, bitcast=True)
-    chosen = (BLOCK - 1 - (ranked & 0xFFFFFFFF)).to(tl.int64)
+    best = tl.topk(score, BLOCK_K)
     rank = tl.arange(0, BLOCK_K)
     weight = tl.where(rank < TOP_K, tl.exp(best - tl.max(best, 0)), 0.0)
     weight = weight / tl.sum(weight, 0)
@@ -291,4 +373,6 @@ def choose(
     passed = (tl.cumsum(weight, 0) <= tl.load(draw + row)) & (rank < TOP_K)
     last = tl.sum((weight > 0).to(tl.int32), 0) - 1
     place = tl.minimum(tl.sum(passed.to(tl.int32), 0), last)
-    tl.store(out + row, tl.sum(tl.where(rank == place, chosen, 0), 0))
+    chosen = tl.max(tl.where(rank == place, best, float("-inf")), 0)
+    # Of codes that are equally likely, the first.
+    tl.store(out + row, tl.min(tl.where(score == chosen, code, BLOCK), 0).to(tl.int64))

@@ -18,6 +18,8 @@ from app.speech.xtts.gpu.cache import PAGE, PagedCache
 from app.speech.xtts.linear import Precision, compute_dtype, quantised
 
 _EPSILON = 1e-5
+LOOK = (64, 2, 2)
+SETTLE = [4]
 _Norm = tuple[Tensor, Tensor]
 
 
@@ -25,10 +27,13 @@ _Norm = tuple[Tensor, Tensor]
 class Tiles:
     """How a product is cut: by outputs and inputs of a program's tile, warps, and tiles on their way."""
 
+    tokens: int
     outputs: int
     inputs: int
     warps: int
     stages: int
+    chains: int = 1
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ class GpuLayers:
         self.cached = compute_dtype(precision)
         if precision == "fp32":
             self.bits = 32
-        self._early = 2 if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0) else 0
+        self._early = 1 if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0) else 0
         self._layers = [
             self._layer(weights.under(f"gpt.h.{number}"), precision) for number in range(settings.layers)
         ]
@@ -91,7 +96,7 @@ class GpuLayers:
         rows, length, channels = x.shape
         numbers = torch.arange(first, first + rows, dtype=torch.int32, device=x.device)
         positions = torch.arange(past, past + length, dtype=torch.int32, device=x.device)
-        x = self._run(
+        x = self.read(
             x.reshape(-1, channels), cache, numbers.repeat_interleave(length), positions.repeat(rows)
         )
         return x.view(rows, length, channels)
@@ -99,7 +104,7 @@ class GpuLayers:
     def decode(self, x: Tensor, cache: PagedCache, lengths: Tensor) -> Tensor:
         """As Gpt.decode."""
         rows = torch.arange(len(x), dtype=torch.int32, device=x.device)
-        return self._run(x, cache, rows, lengths.to(torch.int32))
+        return self.read(x, cache, rows, lengths.to(torch.int32))
 
     def states_and_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """As Gpt.states_and_logits."""
@@ -109,7 +114,7 @@ class GpuLayers:
         self._multiply(states, self._head, logits, "bias")
         return states, logits
 
-    def _run(self, x: Tensor, cache: PagedCache, rows: Tensor, positions: Tensor) -> Tensor:
+    def read(self, x: Tensor, cache: PagedCache, rows: Tensor, positions: Tensor) -> Tensor:
         """Embeddings x (tokens, channels), each at its position of its row → the last layer's output."""
         tokens, channels = x.shape
         x = x.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
@@ -158,16 +163,15 @@ class GpuLayers:
             CHANNELS=channels,
             BLOCK=self._kernels.power_from(channels),
             **settings,
-            **self._launch(warps=4),
+            **self._launch(warps=SETTLE[0]),
         )
 
     def _multiply(
         self, x: Tensor, product: _Product, out: Tensor, after: str, place: tuple[Tensor, ...] | None = None
     ) -> None:
         (outputs, inputs), tokens, settings = product.weight.shape, len(x), self._settings
-        tiles = tiles_of(outputs, inputs, product.weight.dtype)
-        block = 16 if tokens <= 16 else 32 if tokens <= 32 else 64
-        grid = (-(-outputs // tiles.outputs), -(-tokens // block), product.splits)
+        tiles = tiles_of(outputs, inputs, product.weight.dtype, tokens)
+        grid = (-(-outputs // tiles.outputs), -(-tokens // tiles.tokens), product.splits)
         self._kernels.product[grid](
             x,
             product.weight,
@@ -182,9 +186,12 @@ class GpuLayers:
             HEAD=settings.channels // settings.heads,
             PAGE=PAGE,
             PAGES=place[2].shape[1] if place else 1,
-            BLOCK_TOKENS=block,
+            BLOCK_TOKENS=tiles.tokens,
             BLOCK_OUTPUTS=tiles.outputs,
-            BLOCK_INPUTS=min(tiles.inputs, inputs // product.splits),
+            BLOCK_INPUTS=min(tiles.inputs, inputs // product.splits // tiles.chains),
+            CHAINS=tiles.chains,
+            WHOLE=tiles.whole,
+            PRECISION=_precision(x),
             **self._launch(tiles.warps, tiles.stages),
         )
 
@@ -198,8 +205,9 @@ class GpuLayers:
             HEAD=self._settings.channels // heads,
             PAGE=PAGE,
             PAGES=place[2].shape[1],
-            BLOCK=64,
-            **self._launch(warps=4),
+            BLOCK=LOOK[0],
+            PRECISION=_precision(query),
+            **self._launch(warps=LOOK[1], stages=LOOK[2]),
         )
 
     def _launch(self, warps: int, stages: int = 2) -> dict[str, Any]:
@@ -236,13 +244,22 @@ class GpuLayers:
         return weight.to(self._device), shift.to(self._device)
 
 
-def tiles_of(outputs: int, inputs: int, dtype: torch.dtype) -> Tiles:
+def tiles_of(outputs: int, inputs: int, dtype: torch.dtype, tokens: int) -> Tiles:
     """The tiles that were fastest on an H100, by the sizes of a layer's four products."""
     if dtype is torch.float32:
-        return Tiles(16, 64, 4, 2)
-    return Tiles(16, 128, 4, 4)
+        return Tiles(16, 16, 64, 4, 2)
+    if tokens <= 16:
+        return Tiles(16, 16, 0, 4, 1, 4, True)
+    if tokens <= 64:
+        return Tiles(64, 16, 128, 4, 4, 4)
+    return Tiles(128, 64, 64, 4, 3, 4)
 
 
 def _splits(inputs: int) -> int:
     """Parts of a sum that programs of their own make: where outputs alone do not fill a GPU."""
     return 4 if inputs % 1024 == 0 and inputs >= 4096 else 2 if inputs % 256 == 0 else 1
+
+
+def _precision(x: Tensor) -> str:
+    """fp32 as three products of tensor cores' own format, which is nearly as exact."""
+    return "tf32x3" if x.dtype is torch.float32 else "ieee"
