@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -25,12 +26,11 @@ from app.speech.xtts.memory import ran_out
 from app.speech.xtts.runner import Job, Runner
 from app.speech.xtts.scheduler import Scheduler
 from app.speech.xtts.tokenizer import Tokenizer
-from app.speech.xtts.vocoder import RATE
+from app.speech.xtts.vocoder import RATE, SPEAKER
 from app.speech.xtts.voicing import FIRST_CODES, Spoken, Track, Voicing, Window
 
 ENGINE = "xtts"
 LATENTS = 32
-SPEAKER = 512
 _ATTEMPTS = 3
 _log = logging.getLogger(__name__)
 
@@ -146,13 +146,19 @@ class Batch:
         return known
 
     def prepare(self) -> None:
-        """On a GPU, do once what is slow at first: compile, record, choose algorithms. Nothing else is here yet."""
+        """On a GPU, do once what is slow at first: compile and record. Nothing else is here yet."""
         if self._device.type != "cuda":
             return
         try:
+            with ThreadPoolExecutor() as pool:
+                for each in [
+                    pool.submit(kernel) for kernel in (*self._runner.kernels(), *self._voicing.kernels())
+                ]:
+                    each.result()
             self._runner.prepare()
+            self._voicing.prepare(self._settings.channels)
         except Exception as error:
-            if not ran_out(error):
+            if self.slots == 1 or not ran_out(error):
                 raise
             self._shrink(error)
             self.prepare()
@@ -161,12 +167,12 @@ class Batch:
         arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
         voice = VoiceState(ENGINE, arrays, {"checkpoint": self._fingerprint})
         before, self.exact_codes = self.exact_codes, 2 * FIRST_CODES
-        for words, stream in ((1, True), (4, False), (40, False)):
-            with suppress(SpeechError):
-                self.add(Utterance("", " ".join(["네"] * words), voice, stream=stream))
-            while self.busy:
-                self.step()
+        with suppress(SpeechError):
+            self.add(Utterance("", "네", voice, stream=True))
+        while self.busy:
+            self.step()
         self.exact_codes = before
+        torch.cuda.empty_cache()  # what was only needed for recording
 
     def step(self) -> list[Clip | Failure]:
         """Give everything that is spoken its next code; returns the audio that came of it."""

@@ -7,7 +7,7 @@ and the norms are fp32; products run in the compute dtype.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -242,6 +242,10 @@ class Gpt:
             x = self._rest(layer, x.view(-1, channels), attended).view(rows, length, channels)
         return x
 
+    def kernels(self) -> list[Callable[[], object]]:
+        """As Runner.kernels."""
+        return self._fast.kernels() if isinstance(self._fast, gpu_layers.GpuLayers) else []
+
     def read(self, x: Tensor, cache: AnyCache, rows: Tensor, positions: Tensor) -> Tensor:
         """Embeddings x (tokens, channels), each at its position of its row, where the cache is paged: the last
         layer's output. `prefill` and `decode` are of this kind."""
@@ -251,7 +255,7 @@ class Gpt:
 
     def embed(self, codes: Tensor, positions: Tensor) -> Tensor:
         """Codes (rows,) at audio positions (rows,) → (rows, channels)."""
-        return self._code[codes] + self._code_positions[positions]
+        return F.embedding(codes, self._code) + F.embedding(positions, self._code_positions)
 
     def decode(self, x: Tensor, cache: AnyCache, lengths: Tensor) -> Tensor:
         """One position x (rows, channels) for each of the cache's first rows, which hold `lengths` (rows,).

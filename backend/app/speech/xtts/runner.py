@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch import Tensor
 from app.speech.xtts import pages
 from app.speech.xtts.gpt import Cache, Gpt
 from app.speech.xtts.gpu.cache import PAGE, pages_of
+from app.speech.xtts.gpu.recording import Recorder
 from app.speech.xtts.sampling import Sampling, draws, sample
 from app.speech.xtts.threads import Threads
 
@@ -70,7 +72,7 @@ class Runner:
         self._sampling = sampling
         self._prefixes: OrderedDict[str, Any] = OrderedDict()
         self._graphs: dict[tuple[str, int], Any] = {}
-        self._pool: Any = None  # memory that all recordings share
+        self._recorder = Recorder()
         self.rows: list[Row] = []
         self.slots = slots
         self.room = max(self._longest, slots * self._longest if room is None else room) if gpt.paged else 0
@@ -86,6 +88,12 @@ class Runner:
     def takes(self, job: Job) -> int:
         """How much of `room` a job takes."""
         return pages_of(self._most(job)) * PAGE if self._gpt.paged else 0
+
+    def kernels(self) -> list[Callable[[], object]]:
+        """What there is to be compiled for a GPU, once on a machine; each can be done beside the others."""
+        logits = torch.zeros(1, self._gpt.settings.audio_tokens, device=self._gpt.device)
+        choice = partial(sample, logits, logits > 0, logits[:, 0], self._sampling)
+        return [choice, *self._gpt.kernels()]
 
     @torch.inference_mode()
     def prepare(self) -> None:
@@ -107,7 +115,7 @@ class Runner:
         """
         self.rows.clear()
         self._graphs.clear()
-        self._pool = None
+        self._recorder = Recorder()
         self._prefixes.clear()
         self.room = max(self._longest, self.room * slots // self.slots) if self._gpt.paged else 0
         self.slots = slots
@@ -328,22 +336,7 @@ class Runner:
     def _record(self, size: int, work: Callable[[int], None]) -> Any:
         buffers = (self._code, self._count, self._lengths, self._seen, self._tokens, self._places)
         kept = [buffer.clone() for buffer in buffers]
-
-        def restore() -> None:
-            for buffer, old in zip(buffers, kept, strict=True):
-                buffer.copy_(old)
-
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):  # a first run lets the libraries choose their kernels
-            work(size)
-        torch.cuda.current_stream().wait_stream(stream)
-        restore()
-        if self._pool is None:
-            self._pool = torch.cuda.graph_pool_handle()
-        graph = torch.cuda.CUDAGraph()
-        # Another thread may be conditioning meanwhile, and its allocations are no concern of the recording.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            work(size)
-        restore()
+        graph, _ = self._recorder.record(lambda: work(size))
+        for buffer, old in zip(buffers, kept, strict=True):
+            buffer.copy_(old)
         return graph

@@ -26,6 +26,7 @@ from app.speech.xtts.linear import Precision, compute_dtype
 
 RATE = 24000
 HOP = 256
+SPEAKER = 512  # numbers of a speaker embedding
 # Half the receptive field: 3 of the first convolution, 1 + 7.5 of the first stage, then ever less: 13.3.
 CONTEXT = 14
 _SLOPE, _LAST_SLOPE = 0.1, 0.01  # of the leaky ReLUs
@@ -114,6 +115,10 @@ class Vocoder:
     def compiled(self) -> bool:
         """Whether convolutions.c computes it, and not PyTorch."""
         return isinstance(self._generator, _Compiled)
+
+    def kernels(self) -> list[Callable[[], object]]:
+        """As Runner.kernels."""
+        return getattr(self._generator, "kernels", list)()
 
     @torch.inference_mode()
     def __call__(self, frames: Tensor, speakers: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ vocoder together. What was spoken once is never spoken again; only context is, a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.speech.xtts.vocoder import CONTEXT, HOP, Frames, Vocoder
+from app.speech.xtts.vocoder import CONTEXT, HOP, SPEAKER, Frames, Vocoder
 
 FIRST_CODES = 8  # before the first audio of a stream
 _LEAST_CODES, _MOST_CODES = 8, 32  # between later pieces
@@ -117,12 +117,29 @@ class Voicing:
         self._vocoder = vocoder
         self._stream = torch.cuda.Stream() if device.type == "cuda" else None
         # A GPU wants many windows at once; a CPU is busy with one, and saves context with a long one.
-        self._window_frames, self._batch = (156, 64) if device.type == "cuda" else (508, 1)
+        self._window_frames, self._batch = (156, 32) if device.type == "cuda" else (508, 1)
 
     @property
     def batch(self) -> int:
         """How many windows are spoken at once."""
         return self._batch
+
+    def kernels(self) -> list[Callable[[], object]]:
+        """As Runner.kernels."""
+        return self._vocoder.kernels()
+
+    def prepare(self, channels: int) -> None:
+        """On a GPU, record the shapes that come most often: whole windows, and the first piece of a stream."""
+        if self._stream is None:
+            return
+        shapes = [(1, Frames().ready(FIRST_CODES))]
+        while (count := 1 << len(shapes) - 1) <= self._batch:
+            shapes.append((count, self._window_frames))
+        with torch.cuda.stream(self._stream):
+            for count, length in 2 * shapes:  # what comes again is recorded
+                frames = torch.zeros(count, length, channels, device=self._stream.device)
+                self._vocoder(frames, frames.new_zeros(count, SPEAKER))
+        self._stream.synchronize()
 
     def cut(self, track: Track, states: Tensor, ended: bool) -> list[Window]:
         """What is new of a track, in windows that suit the device."""

@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from app.speech.xtts.sampling import Sampling
 
 
-WARPS = [4]
-
-
 def sample(logits: Tensor, seen: Tensor, draw: Tensor, sampling: Sampling) -> Tensor:
     """As sampling.sample, for temperatures above 0."""
     rows, codes = logits.shape
@@ -33,8 +30,7 @@ def sample(logits: Tensor, seen: Tensor, draw: Tensor, sampling: Sampling) -> Te
         TOP_K=top_k,
         BLOCK=kernels.power_from(codes),
         BLOCK_K=kernels.power_from(top_k),
-        EARLY=0,
-        num_warps=WARPS[0],
+        num_warps=8,
         enable_fp_fusion=True,
     )
     return out

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,9 @@ from torch import Tensor
 
 from app.speech.xtts.checkpoint import Weights
 from app.speech.xtts.gpu import convolution
+from app.speech.xtts.gpu.recording import Recorder
+
+_RECORDED = 32  # shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +38,19 @@ class Tiles:
     stages: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Recording:
+    """Where what is to be spoken goes, and where its audio is after a replay."""
+
+    graph: torch.cuda.CUDAGraph
+    frames: Tensor
+    speakers: Tensor
+    audio: Tensor
+
+
 class Generator:
-    """HiFi-GAN: frames (batch, length, channels), speakers (batch, 512) → fp32 audio (batch, length × 256).
+    """HiFi-GAN: frames (batch, length, channels), speakers (batch, 512) → fp32 audio (batch, length × 256), which is
+    there until the next call. One thread only.
 
     Signals are (batch, length, channels), with as many channels as tensor cores want: multiples of 16.
     """
@@ -65,9 +81,43 @@ class Generator:
                 name, number = name.removesuffix(".weight"), int(name.split(".")[-2])
                 dilation = dilations[number] if ".convs1." in name else 1
                 self._convolutions[name] = self._take(weights, name, dilation)
+        self._recorder = Recorder()
+        self._recordings: OrderedDict[tuple[int, int], _Recording | None] = OrderedDict()
         self._blocks = sum(name.endswith("convs1.0") for name in self._convolutions) // len(strides)
 
+    def kernels(self) -> list[Callable[[], object]]:
+        """As Runner.kernels: a convolution of every size."""
+        sizes = {one.weight.shape[1:]: name for name, one in self._convolutions.items()}
+        return [
+            partial(self._convolve, name, torch.zeros(1, 1, size[1], dtype=self._dtype, device=self._device))
+            for size, name in sizes.items()
+        ]
+
     def __call__(self, frames: Tensor, speakers: Tensor) -> Tensor:
+        if self._device.type != "cuda":
+            return self._speak(frames, speakers)
+        # Recorded for batches of a power of two, once a shape comes again.
+        size = 1 << (len(frames) - 1).bit_length(), frames.shape[1]
+        if size not in self._recordings:
+            self._recordings[size] = None
+            return self._speak(frames, speakers)
+        self._recordings.move_to_end(size)
+        recording = self._recordings[size]
+        if recording is None:
+            recording = self._recordings[size] = self._record(frames, speakers, size[0])
+            while len(self._recordings) > _RECORDED:
+                self._recordings.popitem(last=False)
+        recording.frames[: len(frames)] = frames
+        recording.speakers[: len(frames)] = speakers
+        recording.graph.replay()
+        return recording.audio[: len(frames)]
+
+    def _record(self, frames: Tensor, speakers: Tensor, batch: int) -> _Recording:
+        frames, speakers = (each.new_zeros(batch, *each.shape[1:]) for each in (frames, speakers))
+        graph, audio = self._recorder.record(lambda: self._speak(frames, speakers))
+        return _Recording(graph, frames, speakers, audio)
+
+    def _speak(self, frames: Tensor, speakers: Tensor) -> Tensor:
         speakers = speakers.float()
         x = frames.to(self._dtype).contiguous()
         active = self._convolve("conv_pre", x, speakers=speakers)[1]
@@ -130,16 +180,16 @@ class Generator:
             z,
             length,
             outputs if len(bias) > 1 else 0,
+            taps,
+            one.dilation,
+            int(residual is not None),
+            int(before is not None),
+            int(keep),
+            int(active),
             self._slopes[0] if slope is None else slope,
             scale,
             INPUTS=inputs,
             OUTPUTS=outputs,
-            TAPS=taps,
-            DILATION=one.dilation,
-            RESIDUAL=residual is not None,
-            BEFORE=before is not None,
-            TOTAL=keep,
-            ACTIVE=active,
             PRECISION="tf32x3" if x.dtype is torch.float32 else "ieee",
             BLOCK_PLACES=tiles.places,
             BLOCK_OUTPUTS=tiles.outputs,
@@ -188,11 +238,11 @@ def _filled(x: Tensor, dimension: int) -> Tensor:
 
 
 def tiles_of(inputs: int, outputs: int, dtype: torch.dtype) -> Tiles:
-    """The tiles that were fastest on an H100, by channels."""
+    """The tiles that were fastest on an H200, by channels."""
     if dtype is torch.float32:
         return Tiles(64, 16 if outputs <= 16 else 32, 16, 4, 2)
     if outputs >= 128:
-        return Tiles(128, 128, 64, 8, 3)
+        return Tiles(128, 128, 64, 4, 3)
     if outputs >= 64:
-        return Tiles(128, 64, 64, 4, 4)
-    return Tiles(128, 32 if outputs > 16 else 16, 32, 4, 4)
+        return Tiles(128, 64, 64, 8, 3)
+    return Tiles(128, 32 if outputs > 16 else 16, 32, 4, 2)

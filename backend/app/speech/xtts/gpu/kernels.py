@@ -25,11 +25,8 @@ def power_from(number: int) -> int:
 @triton.jit
 def _others_are_through(EARLY: tl.constexpr):
     """From here on, what the kernel before wrote can be read, and what it read can be written."""
-    if EARLY == 2:
-        tl.extra.cuda.gdc_launch_dependents()
-    if EARLY > 0:
+    if EARLY:
         tl.extra.cuda.gdc_wait()
-    if EARLY == 1:
         tl.extra.cuda.gdc_launch_dependents()
 
 
@@ -129,7 +126,6 @@ def product(
     BLOCK_TOKENS: tl.constexpr,
     BLOCK_OUTPUTS: tl.constexpr,
     BLOCK_INPUTS: tl.constexpr,
-    CHAINS: tl.constexpr,
     WHOLE: tl.constexpr,
     PRECISION: tl.constexpr,
     EARLY: tl.constexpr,
@@ -140,19 +136,21 @@ def product(
     "bias": with the bias, fp32. "gelu": with the bias, through GPT-2's gelu. "qkv": the query → out (tokens,
     OUTPUTS / 3), keys and values → the token's place in the cache (see PagedCache).
 
-    Outputs lie on the side of the product that tensor cores fill with 16, and tokens on that of 8. One
-    program computes BLOCK_OUTPUTS of BLOCK_TOKENS tokens.
+    Every sum is made in four parts, which are then added, so that all that a few tokens need can be read at once
+    (WHOLE); without it, BLOCK_INPUTS of each part at a time. Outputs lie on the side of the product that tensor
+    cores fill with 16, and tokens on that of 8. One program computes BLOCK_OUTPUTS of BLOCK_TOKENS tokens.
     """
     output = tl.program_id(0) * BLOCK_OUTPUTS + tl.arange(0, BLOCK_OUTPUTS)
     token = tl.program_id(1) * BLOCK_TOKENS + tl.arange(0, BLOCK_TOKENS)
     split = tl.program_id(2)
     has_output, has_token = output < OUTPUTS, token < tokens
     part: tl.constexpr = INPUTS // SPLITS
-    chain: tl.constexpr = part // CHAINS
+    chain: tl.constexpr = part // 4
+    first = split * part
     if AFTER != "partial":
         more = tl.load(bias + output, mask=has_output, other=0.0)[:, None]
     if WHOLE:  # all of a program's weights are on their way before it waits
-        inside = split * part + tl.arange(0, CHAINS)[:, None, None] * chain
+        inside = first + tl.arange(0, 4)[:, None, None] * chain
         w = tl.load(
             weight + output[None, :, None] * INPUTS + inside + tl.arange(0, chain)[None, None, :],
             mask=has_output[None, :, None],
@@ -166,55 +164,23 @@ def product(
         )
         total = tl.sum(tl.dot(w, a, input_precision=PRECISION), 0)
     else:
-        if EARLY > 0:
+        if EARLY:
             line: tl.constexpr = _LINE // (weight.dtype.element_ty.primitive_bitwidth // 8)
-            lines = tl.arange(0, triton.next_power_of_2(part // line)) * line
-            known = weight + tl.minimum(output, OUTPUTS - 1)[:, None] * INPUTS + split * part
-            _call(known + lines[None, :])
+            known = weight + tl.minimum(output, OUTPUTS - 1)[:, None] * INPUTS + first
+            _call(known + (tl.arange(0, triton.next_power_of_2(part // line)) * line)[None, :])
         _others_are_through(EARLY)
-        into = split * part + tl.arange(0, BLOCK_INPUTS)
+        into = first + tl.arange(0, BLOCK_INPUTS)
         w = weight + output[:, None] * INPUTS + into[None, :]
         a = x + token[None, :] * INPUTS + into[:, None]
-        total = _chain(
-            w, a, has_output, has_token, chain, BLOCK_OUTPUTS, BLOCK_TOKENS, BLOCK_INPUTS, PRECISION
-        )
-        if CHAINS > 1:
-            if CHAINS == 4:
-                total += _chain(
-                    w + 2 * chain,
-                    a + 2 * chain,
-                    has_output,
-                    has_token,
-                    chain,
-                    BLOCK_OUTPUTS,
-                    BLOCK_TOKENS,
-                    BLOCK_INPUTS,
-                    PRECISION,
-                )
-            rest = _chain(
-                w + chain,
-                a + chain,
-                has_output,
-                has_token,
-                chain,
-                BLOCK_OUTPUTS,
-                BLOCK_TOKENS,
-                BLOCK_INPUTS,
-                PRECISION,
-            )
-            if CHAINS == 4:
-                rest += _chain(
-                    w + 3 * chain,
-                    a + 3 * chain,
-                    has_output,
-                    has_token,
-                    chain,
-                    BLOCK_OUTPUTS,
-                    BLOCK_TOKENS,
-                    BLOCK_INPUTS,
-                    PRECISION,
-                )
-            total += rest
+        w_there, a_there = has_output[:, None], has_token[None, :]
+        total = tl.zeros((BLOCK_OUTPUTS, BLOCK_TOKENS), tl.float32)
+        total_1, total_2, total_3 = total, total, total
+        for start in range(0, chain, BLOCK_INPUTS):
+            total = _add(total, w + start, a + start, w_there, a_there, PRECISION)
+            total_1 = _add(total_1, w + chain + start, a + chain + start, w_there, a_there, PRECISION)
+            total_2 = _add(total_2, w + 2 * chain + start, a + 2 * chain + start, w_there, a_there, PRECISION)
+            total_3 = _add(total_3, w + 3 * chain + start, a + 3 * chain + start, w_there, a_there, PRECISION)
+        total = (total + total_2) + (total_1 + total_3)  # as tl.sum does it
     both = has_output[:, None] & has_token[None, :]
     if AFTER == "partial":
         place = (split * tokens + token[None, :]) * OUTPUTS + output[:, None]
@@ -250,23 +216,9 @@ def product(
 
 
 @triton.jit
-def _chain(
-    numbers,
-    activations,
-    has_output,
-    has_token,
-    LENGTH: tl.constexpr,
-    BLOCK_OUTPUTS: tl.constexpr,
-    BLOCK_TOKENS: tl.constexpr,
-    BLOCK_INPUTS: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
-    total = tl.zeros((BLOCK_OUTPUTS, BLOCK_TOKENS), tl.float32)
-    for start in range(0, LENGTH, BLOCK_INPUTS):
-        w = tl.load(numbers + start, mask=has_output[:, None], other=0.0)
-        a = tl.load(activations + start, mask=has_token[None, :], other=0.0)
-        total = tl.dot(w, a, total, input_precision=PRECISION)
-    return total
+def _add(total, w, a, w_there, a_there, PRECISION: tl.constexpr):
+    w = tl.load(w, mask=w_there, other=0.0)
+    return tl.dot(w, tl.load(a, mask=a_there, other=0.0), total, input_precision=PRECISION)
 
 
 @triton.jit
@@ -303,7 +255,7 @@ def attention(
     number = tl.arange(0, HEAD)
     row, last = tl.load(rows + token), tl.load(positions + token)
     table += row * PAGES
-    if EARLY > 0:  # all but the token's own are there already
+    if EARLY:  # all but the token's own are there already
         for start in range(0, last, BLOCK):
             position = start + tl.arange(0, BLOCK)
             page = tl.load(table + position // PAGE, mask=position < last, other=0)
@@ -348,13 +300,11 @@ def choose(
     TOP_K: tl.constexpr,
     BLOCK: tl.constexpr,
     BLOCK_K: tl.constexpr,
-    EARLY: tl.constexpr,
 ):
     """As sampling.sample: logits (rows, codes) fp32, seen (rows, codes), draw (rows,) → out (rows,).
 
     One program a row. BLOCK_K is the power of two from TOP_K on, and BLOCK that from `codes` on.
     """
-    _others_are_through(EARLY)
     row = tl.program_id(0)
     code = tl.arange(0, BLOCK)
     there = code < codes

@@ -7,7 +7,9 @@ many tokens it has.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,8 +20,8 @@ from app.speech.xtts.gpu.cache import PAGE, PagedCache
 from app.speech.xtts.linear import Precision, compute_dtype, quantised
 
 _EPSILON = 1e-5
-LOOK = (64, 2, 2)
-SETTLE = [4]
+_FEW = 16  # tokens, for which reading weights takes longer than anything else
+_SOME = 64  # that one tile holds
 _Norm = tuple[Tensor, Tensor]
 
 
@@ -32,7 +34,6 @@ class Tiles:
     inputs: int
     warps: int
     stages: int
-    chains: int = 1
     whole: bool = False
 
 
@@ -78,7 +79,7 @@ class GpuLayers:
         self.cached = compute_dtype(precision)
         if precision == "fp32":
             self.bits = 32
-        self._early = 1 if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0) else 0
+        self._early = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)
         self._layers = [
             self._layer(weights.under(f"gpt.h.{number}"), precision) for number in range(settings.layers)
         ]
@@ -87,6 +88,17 @@ class GpuLayers:
         codes = settings.audio_tokens
         weight = weights("mel_head.weight", codes, settings.channels)
         self._head = self._product(weight, weights("mel_head.bias", codes), "fp32")
+
+    def kernels(self) -> list[Callable[[], object]]:
+        """As Runner.kernels: a pass for every way that products are cut in."""
+
+        def passing(tokens: int) -> None:
+            cache = self.cache(1, PAGE, PAGE)
+            x = torch.zeros(tokens, self._settings.channels, device=self._device)
+            nowhere = torch.zeros(tokens, dtype=torch.int32, device=self._device)
+            self.states_and_logits(self.read(x, cache, nowhere, nowhere))
+
+        return [partial(passing, tokens) for tokens in (1, _FEW + 1, _SOME + 1)]
 
     def cache(self, rows: int, longest: int, room: int) -> PagedCache:
         return PagedCache(self._settings, rows, longest, room, self.cached, self._device)
@@ -163,7 +175,7 @@ class GpuLayers:
             CHANNELS=channels,
             BLOCK=self._kernels.power_from(channels),
             **settings,
-            **self._launch(warps=SETTLE[0]),
+            **self._launch(tokens, warps=4),
         )
 
     def _multiply(
@@ -188,11 +200,10 @@ class GpuLayers:
             PAGES=place[2].shape[1] if place else 1,
             BLOCK_TOKENS=tiles.tokens,
             BLOCK_OUTPUTS=tiles.outputs,
-            BLOCK_INPUTS=min(tiles.inputs, inputs // product.splits // tiles.chains),
-            CHAINS=tiles.chains,
+            BLOCK_INPUTS=min(tiles.inputs, inputs // product.splits // 4),
             WHOLE=tiles.whole,
             PRECISION=_precision(x),
-            **self._launch(tiles.warps, tiles.stages),
+            **self._launch(tokens, tiles.warps, tiles.stages),
         )
 
     def _attend(self, query: Tensor, place: tuple[Tensor, ...], out: Tensor) -> None:
@@ -205,14 +216,15 @@ class GpuLayers:
             HEAD=self._settings.channels // heads,
             PAGE=PAGE,
             PAGES=place[2].shape[1],
-            BLOCK=LOOK[0],
+            BLOCK=64,
             PRECISION=_precision(query),
-            **self._launch(warps=LOOK[1], stages=LOOK[2]),
+            **self._launch(len(query), warps=2),
         )
 
-    def _launch(self, warps: int, stages: int = 2) -> dict[str, Any]:
-        options = {"num_warps": warps, "num_stages": stages, "launch_pdl": self._early > 0}
-        return {"EARLY": self._early, "enable_fp_fusion": True, **options}
+    def _launch(self, tokens: int, warps: int, stages: int = 2) -> dict[str, Any]:
+        early = self._early and tokens <= _FEW  # with many, those that wait would be in the way
+        options = {"num_warps": warps, "num_stages": stages, "launch_pdl": early, "enable_fp_fusion": True}
+        return {"EARLY": early, **options}
 
     def _layer(self, weights: Weights, precision: Precision) -> _Layer:
         channels, heads = self._settings.channels, self._settings.heads
@@ -245,14 +257,14 @@ class GpuLayers:
 
 
 def tiles_of(outputs: int, inputs: int, dtype: torch.dtype, tokens: int) -> Tiles:
-    """The tiles that were fastest on an H100, by the sizes of a layer's four products."""
+    """The tiles that were fastest on an H200, by the sizes of a layer's four products."""
     if dtype is torch.float32:
-        return Tiles(16, 16, 64, 4, 2)
-    if tokens <= 16:
-        return Tiles(16, 16, 0, 4, 1, 4, True)
-    if tokens <= 64:
-        return Tiles(64, 16, 128, 4, 4, 4)
-    return Tiles(128, 64, 64, 4, 3, 4)
+        return Tiles(16, 16, 32, 4, 3)
+    if (
+        tokens > _FEW
+    ):  # two lots of 64 read weights twice, and a tile twice as wide reads tokens half as often
+        return Tiles(64, 32, 32, 4, 4) if tokens <= _SOME else Tiles(64, 64, 32, 4, 3)
+    return Tiles(16, 32, 0, 8, 1, True) if outputs * inputs > 2**21 else Tiles(16, 16, 0, 4, 1, True)
 
 
 def _splits(inputs: int) -> int:
