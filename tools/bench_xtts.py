@@ -118,6 +118,7 @@ class Speaker:
 
     def __init__(self, model: Model, voice: VoiceState, slots: int | None) -> None:
         self._batch, self._voice = model.batch(slots), voice
+        self._batch.prepare()
         self.slots = self._batch.slots
 
     def whole(self, count: int) -> tuple[float, float]:
@@ -468,7 +469,7 @@ def bench(arguments: argparse.Namespace) -> None:
     on_gpu = torch.cuda.is_available()
     load_before, runs, precision = os.getloadavg()[0], arguments.runs, arguments.precision
     floor = child("floors")
-    start = starts((2, 1)[:runs] if on_gpu else [1] * runs, precision)
+    start = starts([2] if on_gpu else [1] * runs, precision)
 
     def coqui(threads: int) -> tuple[float, float]:
         """(real-time factor, seconds to the first audio)."""

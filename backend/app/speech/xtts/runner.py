@@ -27,7 +27,6 @@ from app.speech.xtts.threads import Threads
 
 _VOICES_KEPT = 16  # each up to 8 MB
 _PREFILL_TOKENS = 2048  # in one pass, to bound its memory
-_LEAST_TOKENS = 64  # that a pass is recorded for
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +102,10 @@ class Runner:
             # The largest first: the others then find room in its memory.
             for rows in sorted({self._bucket(rows) for rows in range(1, self.slots + 1)}, reverse=True):
                 self._recorded(rows, self._decode)
-            tokens = _PREFILL_TOKENS
-            while tokens >= _LEAST_TOKENS:
+            for tokens in sorted(
+                {self._lot(tokens) for tokens in range(1, _PREFILL_TOKENS + 1)}, reverse=True
+            ):
                 self._recorded(tokens, self._read)
-                tokens //= 2
 
     def resize(self, slots: int) -> None:
         """Give up all rows and all memory; `slots` rows get theirs with the next admission.
@@ -212,6 +211,12 @@ class Runner:
         """How many rows a step of so many is recorded for."""
         return min(self.slots, 1 << (rows - 1).bit_length())
 
+    @staticmethod
+    def _lot(tokens: int) -> int:
+        """How many tokens of prompts a pass over so many is recorded for."""
+        step = 64 if tokens <= 512 else 256
+        return -(-tokens // step) * step
+
     def _prefix(self, job: Job) -> Any:
         """Keys and values of a voice's latents: computed once a voice, kept for the last ones used."""
         prefix = self._prefixes.get(job.voice)
@@ -306,12 +311,12 @@ class Runner:
         self._recorded(bucket, self._decode).replay()
 
     def _prompted(self, x: Tensor, first: int, past: int) -> Tensor:
-        """As Gpt.prefill; on a GPU by a recording, for as many tokens as the next power of two."""
+        """As Gpt.prefill; on a GPU by a recording of the next lot of tokens."""
         if not self._recording:
             return self._gpt.prefill(x, self._cache, first, past)
         rows, length, channels = x.shape
         tokens = rows * length
-        bucket = max(_LEAST_TOKENS, 1 << (tokens - 1).bit_length())
+        bucket = self._lot(tokens)
         self._tokens[:tokens] = x.view(-1, channels)
         places = torch.tensor([[row, past + n] for row in range(first, first + rows) for n in range(length)])
         self._places[:, :tokens] = places.T.to(self._places)

@@ -7,12 +7,13 @@ audio does not depend on what it is batched with.
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from app.speech.xtts import gpu
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def sample(logits: Tensor, seen: Tensor, draw: Tensor, sampling: Sampling) -> Te
     """Codes (rows,) from fp32 logits (rows, codes), what each row has seen, and its number `draw` (rows,)."""
     if sampling.temperature <= 0:
         return penalise(logits, seen, sampling.repetition_penalty).argmax(-1)
-    if logits.is_cuda and importlib.util.find_spec("triton") is not None:
+    if gpu.usable(logits.device):
         from app.speech.xtts.gpu.choice import sample as on_gpu
 
         return on_gpu(logits, seen, draw, sampling)

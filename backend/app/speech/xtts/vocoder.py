@@ -8,7 +8,6 @@ as soon as the latents around it are there.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import threading
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from app.speech.xtts import gpu
 from app.speech.xtts.checkpoint import Settings, Weights
 from app.speech.xtts.compiled import convolutions, library
 from app.speech.xtts.compiled.convolutions import Convolution, Link, Place, width
@@ -101,7 +101,7 @@ class Vocoder:
         self._device = device
         weights("conv_pre.weight", -1, settings.channels, 7)
         self._generator: Callable[[Tensor, Tensor], Tensor]
-        if device.type == "cuda" and importlib.util.find_spec("triton") is not None:
+        if gpu.usable(device):
             from app.speech.xtts.gpu.generator import Generator
 
             dtype, slopes = compute_dtype(precision), (_SLOPE, _LAST_SLOPE)

@@ -1,1 +1,19 @@
-"""The GPT's step on a GPU: its kernels, the pass that launches them, and the cache in pages."""
+"""The XTTS runtime on a GPU: kernels in Triton, the passes that launch them, and the cache in pages."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cache
+
+import torch
+
+
+@cache
+def usable(device: torch.device) -> bool:
+    """Whether the kernels run on a device: NVIDIA's, from Ampere on. Elsewhere PyTorch's own operations do."""
+    return (
+        device.type == "cuda"
+        and torch.version.cuda is not None
+        and torch.cuda.get_device_capability(device) >= (8, 0)
+        and importlib.util.find_spec("triton") is not None
+    )

@@ -6,7 +6,6 @@ many tokens it has.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from app.speech.xtts import gpu
 from app.speech.xtts.checkpoint import Settings, Weights
 from app.speech.xtts.gpu.cache import PAGE, PagedCache
 from app.speech.xtts.linear import Precision, compute_dtype, quantised
@@ -60,7 +60,7 @@ def supported(settings: Settings, device: torch.device) -> bool:
     """Whether the kernels run here, and for a model of these sizes."""
     head = settings.channels // settings.heads
     sizes = head >= 16 and head & (head - 1) == 0 and settings.channels % 64 == 0
-    return sizes and device.type == "cuda" and importlib.util.find_spec("triton") is not None
+    return sizes and gpu.usable(device)
 
 
 class GpuLayers:
