@@ -60,10 +60,22 @@ class Row:
         return len(self.codes) + self.stopped
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A step that was begun: who spoke in it, and their codes once it is through."""
+
+    rows: list[Row]
+    codes: Tensor
+    through: torch.cuda.Event | None = None
+
+
 class Runner:
     """`admit` jobs, `step` (or `start` and `finish`), `release` rows. One thread only.
 
     Where the cache is paged, all rows share `room` positions of it (by default, what the longest ones need).
+
+    A GPU is given the next step before the codes of the last one are looked at, so that it never waits: a row that
+    has ended takes part in one more step, of which nothing is noted.
     """
 
     def __init__(self, gpt: Gpt, slots: int, sampling: Sampling, room: int | None = None) -> None:
@@ -72,6 +84,8 @@ class Runner:
         self._prefixes: OrderedDict[str, Any] = OrderedDict()
         self._graphs: dict[tuple[str, int], Any] = {}
         self._recorder = Recorder()
+        self._steps: list[_Step] = []  # begun, and not noted yet
+        self._ahead = 1 if self._recording else 0  # how many of them there may be after `finish`
         self.rows: list[Row] = []
         self.slots = slots
         self.room = max(self._longest, slots * self._longest if room is None else room) if gpt.paged else 0
@@ -113,6 +127,7 @@ class Runner:
         What was spoken is to be admitted again. Called when something went wrong, so it asks for nothing.
         """
         self.rows.clear()
+        self._steps.clear()
         self._graphs.clear()
         self._recorder = Recorder()
         self._prefixes.clear()
@@ -141,24 +156,24 @@ class Runner:
 
     @torch.inference_mode()
     def start(self) -> None:
-        """Begin to give every row its next code; on a GPU this returns at once. No row may have ended."""
+        """Begin to give every row its next code; on a GPU this returns at once. No row may be known to have ended."""
         rows = len(self.rows)
         if not rows:
             return
         self._fit()
-        if self._recording:
-            self._replay(rows)
-        else:
-            with self._threads(rows):
-                self._decode(rows)
+        self._begin(rows)
+        self._steps.append(_Step(list(self.rows), *self._copied(self._code[:rows])))
 
     def finish(self) -> None:
-        """Wait for what `start` began and note the codes."""
-        if self.rows:
-            self._note(range(len(self.rows)))
+        """Wait for what `start` began and note the codes; where it works ahead, for all but the last step."""
+        while len(self._steps) > self._ahead:
+            step = self._steps.pop(0)
+            if step.through is not None:
+                step.through.synchronize()
+            self._note(step.rows, step.codes)
 
     def step(self) -> None:
-        """Give every row its next code."""
+        """Give every row its next code, be it noted now or later."""
         self.start()
         self.finish()
 
@@ -178,7 +193,8 @@ class Runner:
         if row != last:
             length = self._length(self.rows[last])
             self._cache.move(last, row, length)
-            self._states[row, : self.rows[last].states] = self._states[last, : self.rows[last].states]
+            states = self.rows[last].states + len(self._steps)
+            self._states[row, :states] = self._states[last, :states]
             for buffer in (self._code, self._count, self._lengths, self._draws, self._seen):
                 buffer[row] = buffer[last]
             self.rows[row] = self.rows[last]
@@ -229,8 +245,8 @@ class Runner:
         return prefix
 
     def _length(self, row: Row) -> int:
-        """Cache positions that a row uses: latents, prompt, and all codes but the last."""
-        return len(row.job.latents) + len(row.job.tokens) + 3 + max(0, len(row.codes) - 1)
+        """Cache positions that a row uses: latents, prompt, and all codes but the last, of steps under way too."""
+        return len(row.job.latents) + len(row.job.tokens) + 3 + max(0, len(row.codes) - 1) + len(self._steps)
 
     def _most(self, job: Job) -> int:
         """Cache positions that a job can come to use."""
@@ -268,7 +284,7 @@ class Runner:
         self._seen[rows, 1] = True
         self._seen[rows, gpt.settings.start_audio] = True
         self._choose(last, first, len(self.rows))
-        self._note(range(first, len(self.rows)))
+        self._note(self.rows[first:], self._code[rows])
 
     def _decode(self, rows: int) -> None:
         """One step of the first `rows` rows, all of it on buffers."""
@@ -290,14 +306,28 @@ class Runner:
         self._seen[rows].scatter_(1, codes[:, None], True)
         self._count[rows] += 1
 
-    def _note(self, rows: range) -> None:
-        stop = self._gpt.settings.stop_audio
-        codes = self._code[rows.start : rows.stop].tolist()
-        for number, code in zip(rows, codes, strict=True):
-            if code == stop:
-                self.rows[number].stopped = True
+    def _note(self, rows: Sequence[Row], codes: Tensor) -> None:
+        for row, code in zip(rows, codes.tolist(), strict=True):
+            if row.ended:
+                continue
+            if code == self._gpt.settings.stop_audio:
+                row.stopped = True
             else:
-                self.rows[number].codes.append(code)
+                row.codes.append(code)
+
+    def _copied(self, codes: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+        """Codes as they are now, and when they are here."""
+        if codes.device.type == "cpu":
+            return codes.clone(), None
+        here = torch.empty(codes.shape, dtype=codes.dtype, pin_memory=True)
+        return here.copy_(codes, non_blocking=True), torch.cuda.current_stream().record_event()
+
+    def _begin(self, rows: int) -> None:
+        if self._recording:
+            self._replay(rows)
+        else:
+            with self._threads(rows):
+                self._decode(rows)
 
     def _replay(self, rows: int) -> None:
         """Record the step of a bucket of rows once, then replay it.

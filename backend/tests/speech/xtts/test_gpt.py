@@ -26,16 +26,17 @@ def forced(gpt: Gpt, reference: Reference, text: str) -> tuple[Tensor, Tensor, l
     cache.put(0, gpt.prefix(torch.from_numpy(reference["voice/one/latents"])))
     prompt = gpt.prompt(tokens)
     x = gpt.prefill(prompt[None], cache, 0, 32)[:, -1]
-    lengths = torch.tensor([32 + len(prompt)])
+    lengths = torch.tensor([32 + len(prompt)], device=gpt.device)
     seen = torch.zeros(1, gpt.settings.audio_tokens, dtype=torch.bool)
     seen[0, [1, gpt.settings.start_audio]] = True
     states, logits, choices = [], [], []
     for number, code in enumerate(codes, 1):
         for kept, new in zip((states, logits), gpt.states_and_logits(x), strict=True):
-            kept.append(new[0])
+            kept.append(new[0].cpu())
         choices.append(int(sample(logits[-1][None], seen, torch.zeros(1), Sampling(temperature=0))))
         seen[0, code] = True
-        x = gpt.decode(gpt.embed(torch.tensor([code]), torch.tensor([number])), cache, lengths)
+        new = gpt.embed(*torch.tensor([[code], [number]], device=gpt.device))
+        x = gpt.decode(new, cache, lengths)
         lengths += 1
     return torch.stack(states), torch.stack(logits), choices
 

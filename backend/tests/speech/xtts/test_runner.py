@@ -53,11 +53,14 @@ def alone(ending: Model, reference: Reference) -> dict[str, tuple[list[int], tor
     return out
 
 
+@pytest.mark.parametrize("ahead", [0, 1])
 @pytest.mark.parametrize(("slots", "late"), [(32, 0), (32, 2), (3, 1)])
 def test_the_same_alone_in_a_batch_and_joining_late(
-    slots: int, late: int, ending: Model, reference: Reference, alone: dict[str, Any]
+    slots: int, late: int, ahead: int, ending: Model, reference: Reference, alone: dict[str, Any]
 ) -> None:
-    batched = spoken(Runner(ending.gpt, slots, Sampling()), [job(reference, n) for n in range(32)], late)
+    runner = Runner(ending.gpt, slots, Sampling())
+    runner._ahead = ahead  # as on a GPU
+    batched = spoken(runner, [job(reference, n) for n in range(32)], late)
     assert {name: codes for name, (codes, _) in batched.items()} == {
         name: codes for name, (codes, _) in alone.items()
     }
@@ -127,6 +130,7 @@ def test_leaving_in_any_order_disturbs_nobody(
     data: st.DataObject, ending: Model, reference: Reference, alone: dict[str, Any]
 ) -> None:
     runner = Runner(ending.gpt, 4, Sampling())
+    runner._ahead = data.draw(st.integers(0, 1), label="ahead")
     numbers, step = list(range(12)), 0
     while numbers or runner.rows:
         for number in reversed(range(len(runner.rows))):
@@ -159,7 +163,7 @@ def test_a_recorded_step_of_a_bucket_is_the_same(
 
     monkeypatch.setattr(runner, "_fit", lambda *_: None)
     monkeypatch.setattr(runner, "_record", record)
-    monkeypatch.setattr(runner, "start", lambda: runner._replay(len(runner.rows)) if runner.rows else None)
+    monkeypatch.setattr(runner, "_begin", runner._replay)
     batched = spoken(runner, [job(reference, number) for number in range(12)], late=3)
     assert {name: codes for name, (codes, _) in batched.items()} == {name: alone[name][0] for name in batched}
     assert len(batched) == 12

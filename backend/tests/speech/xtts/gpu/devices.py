@@ -1,0 +1,30 @@
+"""Where the kernels run in tests: on a GPU, or else in Triton's interpreter, which is slow and knows no bf16."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from app.speech.xtts.linear import Precision
+
+CUDA = torch.cuda.is_available()
+if not CUDA:
+    os.environ["TRITON_INTERPRET"] = "1"  # Triton looks when the kernels are imported
+DEVICE = torch.device("cuda" if CUDA else "cpu")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16") if CUDA else ("fp32",)
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    """The same numbers on every device."""
+    return torch.randn(shape, generator=seeded(seed)).to(DEVICE)
+
+
+def error(x: torch.Tensor, expected: torch.Tensor) -> float:
+    """Of the whole, relative to what was expected."""
+    x, expected = x.double().cpu(), expected.double().cpu()
+    return float((x - expected).norm() / expected.norm())
