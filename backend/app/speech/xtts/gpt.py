@@ -242,9 +242,9 @@ class Gpt:
             x = self._rest(layer, x.view(-1, channels), attended).view(rows, length, channels)
         return x
 
-    def kernels(self) -> list[Callable[[], object]]:
-        """As Runner.kernels."""
-        return self._fast.kernels() if isinstance(self._fast, gpu_layers.GpuLayers) else []
+    def kernels(self, longest: int) -> list[Callable[[], object]]:
+        """As Runner.kernels, for caches whose longest row has so many positions."""
+        return self._fast.kernels(longest) if isinstance(self._fast, gpu_layers.GpuLayers) else []
 
     def read(self, x: Tensor, cache: AnyCache, rows: Tensor, positions: Tensor) -> Tensor:
         """Embeddings x (tokens, channels), each at its position of its row, where the cache is paged: the last

@@ -106,7 +106,7 @@ class Runner:
         """What there is to be compiled for a GPU, once on a machine; each can be done beside the others."""
         logits = torch.zeros(1, self._gpt.settings.audio_tokens, device=self._gpt.device)
         choice = partial(sample, logits, logits > 0, logits[:, 0], self._sampling)
-        return [choice, *self._gpt.kernels()]
+        return [choice, *self._gpt.kernels(self._longest)]
 
     @torch.inference_mode()
     def prepare(self) -> None:

@@ -20,8 +20,9 @@ from app.speech.interface import (
 )
 from app.speech.xtts.batch import Batch, TextTooLong, cap_of
 from app.speech.xtts.model import Model
+from app.speech.xtts.scheduler import Scheduler
 from app.speech.xtts.vocoder import CONTEXT, HOP, RATE
-from app.speech.xtts.voicing import FIRST_CODES
+from app.speech.xtts.voicing import FIRST_CODES, Spoken, Voicing, Window
 
 TEXT = "안녕하세요, 고객님. 반갑습니다."
 
@@ -378,3 +379,118 @@ def test_a_crowd_that_ends_together_delays_a_listener_by_one_each_step(
     listened = [n for n, name in enumerate(waiting) if name == "listener"]
     if listened[-1] > waiting.index("0"):  # it went on beside those that ended at once
         assert max(spoken) <= 3
+
+
+class Late(Spoken):
+    """Audio that is not there yet when it is looked for, so many times."""
+
+    def __init__(self, spoken: Spoken, looks: int) -> None:
+        self.spoken, self.looks, self.waited = spoken, looks, False
+
+    @property
+    def ready(self) -> bool:
+        self.looks -= 1
+        return self.looks < 0
+
+    def audio(self) -> list[Any]:
+        self.waited = self.looks >= 0
+        return self.spoken.audio()
+
+
+class LateVoicing(Voicing):
+    """Audio comes later than it was begun, as from a GPU."""
+
+    def __init__(self, voicing: Voicing, looks: int) -> None:
+        self.__dict__.update(vars(voicing))
+        self.looks, self.spoken = looks, list[Late]()
+
+    def __call__(self, windows: Sequence[Window]) -> Spoken:
+        self.spoken.append(Late(super().__call__(windows), self.looks))
+        return self.spoken[-1]
+
+
+def late(model: Model, looks: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Batch, LateVoicing]:
+    batch = model.batch(4)
+    voicing = LateVoicing(batch._voicing, looks)
+    monkeypatch.setattr(batch, "_voicing", voicing)
+    return batch, voicing
+
+
+FOR_EVER = 10**6
+
+
+@pytest.mark.parametrize("looks", [1, 4, FOR_EVER])
+def test_audio_that_is_late_comes_in_order_and_once(
+    looks: int, ending: Model, voice: VoiceState, seeds: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = [utterance(voice, str(seed), seed=seed, stream=seed != seeds[0]) for seed in seeds[:4]]
+    expected = run(ending.batch(4), some)
+    batch, voicing = late(ending, looks, monkeypatch)
+    events = run(batch, some)
+    ended_once(events, [item.id for item in some])
+    assert len(events) == len(expected)
+    for name, audio in audio_of(expected).items():
+        np.testing.assert_allclose(audio_of(events)[name], audio, atol=1e-4)
+    # It is waited for when there is nothing else to do.
+    assert voicing.spoken[-1].waited
+    assert sum(spoken.waited for spoken in voicing.spoken) <= 2 or looks == FOR_EVER
+
+
+def test_nobody_waits_for_audio_while_others_are_decoded(
+    ending: Model, voice: VoiceState, seeds: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, voicing = late(ending, FOR_EVER, monkeypatch)
+    for seed in seeds[:2]:
+        batch.add(utterance(voice, str(seed), seed=seed, stream=True))
+    while batch.busy:
+        decoding = bool(batch._speeches)
+        events = batch.step()
+        assert not (decoding and batch._speeches and events)
+        assert decoding or len(events) > 0  # else this would go on for ever
+    assert all(spoken.waited for spoken in voicing.spoken)
+
+
+def test_cancelled_while_its_audio_is_under_way(
+    ending: Model, voice: VoiceState, seeds: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, _ = late(ending, 3, monkeypatch)
+    for seed in seeds[:2]:
+        batch.add(utterance(voice, str(seed), seed=seed, stream=True))
+    while not batch._underway:
+        batch.step()
+    assert batch.cancel(str(seeds[0]))
+    ended_once(run(batch, []), [str(seeds[1])])
+
+
+def test_abandoned_while_audio_is_under_way(
+    ending: Model, voice: VoiceState, seeds: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of those that are not heard to their end fails once, and no late audio follows."""
+    batch, _ = late(ending, FOR_EVER, monkeypatch)
+    names = [str(seed) for seed in seeds[:3]]
+    for name in names:
+        batch.add(utterance(voice, name, seed=int(name), stream=True))
+    while len(batch._speeches) == 3:
+        assert batch.step() == []
+    failed = batch.abandon(RuntimeError("broken"))
+    assert sorted(event.utterance_id for event in failed) == sorted(names)
+    assert all(isinstance(event, Failure) and event.error.retry for event in failed)
+    assert not batch.busy
+    again = replace(utterance(voice, names[0], seed=seeds[0]))
+    ended_once(run(batch, [again]), names[:1])
+
+
+def test_those_that_do_not_fit_the_room_wait(
+    ending: Model, voice: VoiceState, seeds: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, most = ending.batch(4), 0
+    batch._scheduler = Scheduler(4, room=5)
+    monkeypatch.setattr(batch._runner, "takes", lambda job: 2)
+    for seed in seeds[:5]:
+        batch.add(utterance(voice, str(seed), seed=seed))
+    events: list[Clip | Failure] = []
+    while batch.busy:
+        events += batch.step()
+        most = max(most, len(batch._runner.rows))
+    ended_once(events, [str(seed) for seed in seeds[:5]])
+    assert most == 2

@@ -71,8 +71,56 @@ def test_halving_puts_those_without_a_slot_back_in_their_old_places() -> None:
     assert scheduler.schedule().running == (("a", 0), ("b", 1), ("c", 2))
 
 
+def test_whoever_does_not_fit_yet_is_not_overtaken() -> None:
+    scheduler = Scheduler(4, room=10)
+    for name, size in (("a", 6), ("b", 5), ("c", 1)):
+        scheduler.add(name, size=size)
+    assert scheduler.schedule().running == (("a", 0),)
+    scheduler.retire("a")
+    assert scheduler.schedule().running == (("b", 0), ("c", 1))
+
+
+def test_room_comes_back_however_a_request_leaves() -> None:
+    scheduler = Scheduler(4, room=10)
+    for leave in (scheduler.retire, scheduler.cancel, scheduler.requeue):
+        scheduler.add("large", size=10)
+        scheduler.schedule()
+        leave("large")
+        assert [name for name, _ in scheduler.schedule().running] == ["large"] * (leave == scheduler.requeue)
+
+
+def test_an_interactive_request_overtakes_one_that_does_not_fit_but_not_for_ever() -> None:
+    scheduler = Scheduler(2, room=10)
+    scheduler.add("running", size=6)
+    scheduler.schedule()
+    scheduler.add("large", size=5)
+    for number in range(PATIENCE):
+        scheduler.add(f"urgent {number}", interactive=True, size=1)
+        assert [name for name, _ in scheduler.schedule().admit] == [f"urgent {number}"]
+        scheduler.retire(f"urgent {number}")
+    scheduler.add("late", interactive=True, size=1)
+    assert scheduler.schedule().admit == ()
+    scheduler.retire("running")
+    assert [name for name, _ in scheduler.schedule().admit] == ["large", "late"]
+
+
+def test_a_smaller_room_after_memory_ran_out() -> None:
+    scheduler = Scheduler(4, room=8)
+    for name in "abc":
+        scheduler.add(name, size=3)
+    assert len(scheduler.schedule().running) == 2
+    for name in "ab":
+        scheduler.requeue(name)
+    assert scheduler.resize(2, room=4) == ()
+    for name in "abc":
+        assert scheduler.schedule().running == ((name, 0),)
+        scheduler.retire(name)
+
+
 def test_misuse_is_refused() -> None:
     scheduler = Scheduler(1)
+    with pytest.raises(ValueError, match="takes 1 of a room of 0"):
+        scheduler.add("large", size=1)
     scheduler.add("a")
     with pytest.raises(ValueError, match="already"):
         scheduler.add("a", interactive=True)
@@ -85,14 +133,18 @@ def test_misuse_is_refused() -> None:
     assert scheduler.schedule().admit == (("a", 0),)
 
 
+LARGEST = 4
+
+
 class SchedulerMachine(RuleBasedStateMachine):
     """Joins, steps, ends, cancels, evictions and resizes in any order, beside a plain account of them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.slots = 3
-        self.scheduler = Scheduler(self.slots)
+        self.slots, self.room = 3, 9
+        self.scheduler = Scheduler(self.slots, self.room)
         self.born = 0
+        self.size: dict[str, int] = {}
         self.arrival: dict[str, int] = {}
         self.interactive: dict[str, bool] = {}
         self.waiting: set[str] = set()
@@ -111,13 +163,22 @@ class SchedulerMachine(RuleBasedStateMachine):
         del self.running[name]
         self.waiting.add(name)
 
-    @rule(interactive=st.booleans())
-    def join(self, interactive: bool) -> None:
+    @rule(interactive=st.booleans(), size=st.integers(0, LARGEST))
+    def join(self, interactive: bool, size: int) -> None:
         name = f"r{self.born}"
-        self.scheduler.add(name, interactive)
-        self.arrival[name], self.interactive[name] = self.born, interactive
+        self.scheduler.add(name, interactive, size)
+        self.arrival[name], self.interactive[name], self.size[name] = self.born, interactive, size
         self.born += 1
         self.waiting.add(name)
+
+    @rule()
+    def ask_for_too_much(self) -> None:
+        with pytest.raises(ValueError, match="room"):
+            self.scheduler.add("too large", size=self.room + 1)
+
+    @property
+    def left(self) -> int:
+        return self.room - sum(self.size[name] for name in self.running)
 
     @rule()
     def step(self) -> None:
@@ -128,25 +189,26 @@ class SchedulerMachine(RuleBasedStateMachine):
         ) in plan.admit:  # by slot, and the lowest free one is taken first: in order of admission
             assert slot not in self.running.values()
             assert name == self.whose_turn()
+            urgent = self.interactive[name]
+            self.overtaken = self.overtaken + 1 if urgent and self.of_kind(False) else 0
             self.waiting.remove(name)
             self.running[name] = slot
         assert dict(plan.running) == self.running
         assert [slot for _, slot in plan.running] == sorted(self.running.values())
-        assert not self.waiting or len(self.running) == self.slots, "a slot idles while someone waits"
+        if len(self.running) < self.slots and (next_one := self.whose_turn()) is not None:
+            assert self.size[next_one] > self.left, "a slot idles while someone waits who fits"
 
-    def whose_turn(self) -> str:
-        """Interactive ones first, until PATIENCE of them have overtaken others that wait."""
+    def whose_turn(self) -> str | None:
+        """Interactive ones first, until PATIENCE of them have overtaken others that wait; whether they fit or not."""
         urgent, others = self.of_kind(True), self.of_kind(False)
         if urgent and not (others and self.overtaken >= PATIENCE):
-            self.overtaken = self.overtaken + 1 if others else 0
             return urgent[0]
-        self.overtaken = 0
-        return others[0]
+        return others[0] if others else None
 
-    @rule(interactive=st.booleans(), count=st.integers(2, 2 * PATIENCE))
-    def crowd(self, interactive: bool, count: int) -> None:
+    @rule(interactive=st.booleans(), count=st.integers(2, 2 * PATIENCE), size=st.integers(0, 2))
+    def crowd(self, interactive: bool, count: int, size: int) -> None:
         for _ in range(count):
-            self.join(interactive)
+            self.join(interactive, size)
 
     @precondition(lambda self: self.running)
     @rule()
@@ -178,10 +240,15 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.scheduler.requeue(name)
         self.wait_again(name)
 
-    @rule(slots=st.integers(1, 6))
-    def resize(self, slots: int) -> None:
-        self.slots = slots
-        evicted = self.scheduler.resize(slots)
+    @rule(slots=st.integers(1, 6), room=st.integers(LARGEST, 3 * LARGEST))
+    def resize(self, slots: int, room: int) -> None:
+        """There is always room for the largest."""
+        if room < self.room:
+            for name in sorted(self.running):
+                self.scheduler.requeue(name)
+                self.wait_again(name)
+        self.slots, self.room = slots, room
+        evicted = self.scheduler.resize(slots, room)
         assert set(evicted) == {name for name, slot in self.running.items() if slot >= slots}
         for name in evicted:
             self.wait_again(name)
@@ -192,13 +259,14 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert self.scheduler.waiting == (*self.of_kind(True), *self.of_kind(False))
         assert len(set(self.running.values())) == len(self.running), "two requests in one slot"
         assert all(0 <= slot < self.slots for slot in self.running.values())
+        assert self.left >= 0, "more was given out than there is"
 
     def teardown(self) -> None:
         """Whoever is here at the end speaks, in a bounded number of steps: no slot and no one was lost."""
         left = {*self.running, *self.waiting}
         for _ in range(len(left) + 1):
             running = self.scheduler.schedule().running
-            assert len(running) == min(self.slots, len(left))
+            assert running or not left
             for name, _ in running:
                 self.scheduler.retire(name)
                 left.remove(name)

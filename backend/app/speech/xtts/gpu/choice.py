@@ -29,7 +29,7 @@ def sample(logits: Tensor, seen: Tensor, draw: Tensor, sampling: Sampling) -> Te
         sampling.repetition_penalty,
         TOP_K=top_k,
         BLOCK=kernels.power_from(codes),
-        BLOCK_K=kernels.power_from(top_k),
+        BLOCK_K=max(2, kernels.power_from(top_k)),  # Triton 3.6 cannot take one
         num_warps=8,
         enable_fp_fusion=True,
     )

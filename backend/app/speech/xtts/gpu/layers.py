@@ -89,11 +89,11 @@ class GpuLayers:
         weight = weights("mel_head.weight", codes, settings.channels)
         self._head = self._product(weight, weights("mel_head.bias", codes), "fp32")
 
-    def kernels(self) -> list[Callable[[], object]]:
+    def kernels(self, longest: int) -> list[Callable[[], object]]:
         """As Runner.kernels: a pass for every way that products are cut in."""
 
         def passing(tokens: int) -> None:
-            cache = self.cache(1, PAGE, PAGE)
+            cache = self.cache(1, longest, PAGE)
             x = torch.zeros(tokens, self._settings.channels, device=self._device)
             nowhere = torch.zeros(tokens, dtype=torch.int32, device=self._device)
             self.states_and_logits(self.read(x, cache, nowhere, nowhere))

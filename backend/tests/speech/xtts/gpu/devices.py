@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+import pytest
 import torch
 
+from app.speech.xtts.checkpoint import open_checkpoint
+from app.speech.xtts.gpt import Gpt
+from app.speech.xtts.gpu import layers
 from app.speech.xtts.linear import Precision
 
 CUDA = torch.cuda.is_available()
 if not CUDA:
     os.environ["TRITON_INTERPRET"] = "1"  # Triton looks when the kernels are imported
-DEVICE = torch.device("cuda" if CUDA else "cpu")
+CPU = torch.device("cpu")
+DEVICE = torch.device("cuda") if CUDA else CPU
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16") if CUDA else ("fp32",)
 
 
@@ -28,3 +34,14 @@ def error(x: torch.Tensor, expected: torch.Tensor) -> float:
     """Of the whole, relative to what was expected."""
     x, expected = x.double().cpu(), expected.double().cpu()
     return float((x - expected).norm() / expected.norm())
+
+
+def by_kernels(folder: Path, precision: Precision, device: torch.device = DEVICE) -> Gpt:
+    """A checkpoint's GPT by the kernels, wherever that is."""
+    opened = open_checkpoint(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        if device.type != "cuda":
+            patch.setattr(layers, "supported", lambda *_: True)
+        gpt = Gpt(opened.weights, opened.settings, precision, device)
+    assert gpt.paged
+    return gpt
