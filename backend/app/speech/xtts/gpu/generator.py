@@ -193,7 +193,7 @@ class Generator:
             PRECISION="tf32x3" if x.dtype is torch.float32 else "ieee",
             BLOCK_PLACES=tiles.places,
             BLOCK_OUTPUTS=tiles.outputs,
-            BLOCK_INPUTS=tiles.inputs,
+            BLOCK_INPUTS=min(tiles.inputs, inputs),
             num_warps=tiles.warps,
             num_stages=tiles.stages,
             enable_fp_fusion=True,

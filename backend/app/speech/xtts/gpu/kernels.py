@@ -287,7 +287,8 @@ def attention(
     tl.store(out + place[None, :] + 0 * line[:, None], total, mask=line[:, None] == 0)
 
 
-@triton.jit
+# Rows of a larger buffer begin anywhere; and a kernel more would be compiled while somebody waits.
+@triton.jit(do_not_specialize_on_alignment=["logits", "seen", "draw", "out"])
 def choose(
     logits,
     seen,

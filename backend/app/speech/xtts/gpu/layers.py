@@ -264,6 +264,8 @@ def tiles_of(outputs: int, inputs: int, dtype: torch.dtype, tokens: int) -> Tile
         tokens > _FEW
     ):  # two lots of 64 read weights twice, and a tile twice as wide reads tokens half as often
         return Tiles(64, 32, 32, 4, 4) if tokens <= _SOME else Tiles(64, 64, 32, 4, 3)
+    if inputs < 1024:  # a part of the sum is then one tile, and is added up otherwise in a loop
+        return Tiles(16, 32, 32, 4, 4)
     return Tiles(16, 32, 0, 8, 1, True) if outputs * inputs > 2**21 else Tiles(16, 16, 0, 4, 1, True)
 
 

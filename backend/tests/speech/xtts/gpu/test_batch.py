@@ -77,6 +77,10 @@ def test_those_that_do_not_fit_wait_and_all_are_spoken(
 
 
 if CUDA:
+    import triton
+
+    from app.speech.xtts.gpu import convolution, kernels
+
     BOUNDS = {"fp32": 1e-4, "bf16": 0.01}
 
     @pytest.fixture(scope="module")
@@ -113,19 +117,19 @@ if CUDA:
     def test_cancelled_while_its_audio_is_under_way(
         model: Model, voice: VoiceState, alone: dict[str, Audio], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        batch = batch_of(model)
-        cancelled, other = (replace(item, stream=True) for item in some(voice, 2))
+        batch, names = batch_of(model), sorted(alone, key=lambda name: len(alone[name]))
+        other, cancelled = (replace(some(voice, 7)[int(name)], stream=True) for name in names[-2:])
         with monkeypatch.context() as patch:
             patch.setattr(voicing.Spoken, "ready", False)
             batch.add(cancelled)
             while not batch._underway:
                 assert batch.step() == []
-            assert batch.cancel("0")
+            assert batch.cancel(cancelled.id)
             assert not batch.busy
             batch.add(other)
             events = [event for _ in range(80) for event in batch.step()]
         assert not batch.busy
-        assert_same(events, "1", alone, model)
+        assert_same(events, other.id, alone, model)
 
     @pytest.mark.parametrize("where", ["admit", "start", "vocoder"])
     def test_out_of_memory_halves_the_batch_and_all_are_spoken(
@@ -155,17 +159,25 @@ if CUDA:
             torch.cuda.set_per_process_memory_fraction(1.0)
         assert 1 < batch.slots < 4096
 
-    def test_prepared_it_is_empty_and_speaks_the_same(
-        model: Model, voice: VoiceState, alone: dict[str, Audio]
+    def test_prepared_it_is_empty_and_nothing_is_left_to_be_compiled_or_recorded(
+        model: Model, voice: VoiceState, alone: dict[str, Audio], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        batch = model.batch(3)
+        """Nor for those that join others."""
+        for kernel in (*vars(kernels).values(), *vars(convolution).values()):
+            if isinstance(kernel, triton.JITFunction):
+                kernel.device_caches.clear()
+        batch, compiled = model.batch(3), []
         batch.prepare()
         assert not batch.busy
         assert (batch._runner.rows, batch.exact_codes, batch.slots) == ([], None, 3)
+        monkeypatch.setattr(
+            triton.knobs.runtime, "jit_cache_hook", lambda **kernel: compiled.append(kernel["repr"])
+        )
         recorded = dict(batch._runner._graphs)
         batch.exact_codes = 40
-        assert_same(run(batch, some(voice, 4)), "0123", alone, model)
-        assert batch._runner._graphs == recorded, "something was left to be recorded"
+        assert_same(run(batch, some(voice, 7)), "0123456", alone, model)
+        assert batch._runner._graphs == recorded
+        assert compiled == []
 
     def test_slots_follow_the_memory_there_is(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
         slot = memory.slot_bytes(model.settings, model.gpt.cached, memory.POSITIONS)

@@ -58,6 +58,13 @@ def test_as_pytorch_and_each_window_as_alone(
         assert error(last[0], audio[-1]) < ROUNDING[precision]
 
 
+def test_a_kernel_of_every_size_is_compiled_before(generator: Generator) -> None:
+    compiled = generator.kernels()
+    assert len(compiled) == len({one.weight.shape[1:] for one in generator._convolutions.values()})
+    for kernel in compiled:
+        kernel()
+
+
 if CUDA:
 
     @pytest.mark.parametrize("batch", [1, 3])
