@@ -178,7 +178,7 @@ def tiles(dtype: torch.dtype) -> list[Tiles]:
         for side in (64, 4096)
         for count in (1, 17, 65)
     ]
-    return [replace(kinds[0], inputs=16, whole=False), *dict.fromkeys(kinds)]
+    return list(dict.fromkeys(kinds))
 
 
 @pytest.mark.parametrize("after", ["partial", "gelu"])
@@ -203,9 +203,9 @@ def test_a_product_is_the_same_however_it_is_cut(
         expected = F.gelu(exact + bias, approximate="tanh")
         assert error(given[0], expected) < (1e-5 if precision == "fp32" else 0.005)
     for other in given[1:]:
-        if CUDA:
+        if CUDA and precision == "bf16":
             assert torch.equal(other, given[0])
-        else:  # sums are numpy's there
+        else:  # sums are numpy's there; and in fp32, which has one kind of tiles, each tile's are three
             torch.testing.assert_close(other, given[0], atol=2e-6, rtol=0)
 
 
