@@ -273,18 +273,19 @@ class Batch:
         """Pieces to begin with now, the urgent ones first.
 
         While somebody waits, a CPU speaks one of the others a step, so that they delay nobody for long, are
-        not starved, and do not pile up; a GPU speaks them when there are enough to fill it, or when nothing else
-        is to be spoken. With little memory it is one at a time.
+        not starved, and do not pile up; a GPU speaks them when there are enough to fill it, or when no more of
+        them are to come. With little memory it is one at a time.
         """
         waiting = [piece for piece in self._pieces if not piece.begun]
         if self.slots == 1:
             return waiting[:1]
         urgent = [piece for piece in waiting if piece.urgent]
         others = [piece for piece in waiting if not piece.urgent]
+        kinds = set(map(_is_urgent, self._speeches.values()))
         if self._device.type == "cpu":
-            if any(map(_is_urgent, self._speeches.values())):
+            if True in kinds:
                 del others[max(1, len(others) - self.slots) :]
-        elif self._speeches and sum(len(piece.windows) for piece in others) < self._voicing.batch:
+        elif False in kinds and sum(len(piece.windows) for piece in others) < self._voicing.batch:
             others.clear()
         return urgent + others
 

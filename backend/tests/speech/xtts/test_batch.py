@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from app.speech.interface import (
     Utterance,
     VoiceState,
 )
-from app.speech.xtts.batch import Batch, TextTooLong, cap_of
+from app.speech.xtts.batch import Batch, TextTooLong, _Piece, cap_of
 from app.speech.xtts.model import Model
 from app.speech.xtts.scheduler import Scheduler
 from app.speech.xtts.vocoder import CONTEXT, HOP, RATE
@@ -494,3 +495,25 @@ def test_those_that_do_not_fit_the_room_wait(
         most = max(most, len(batch._runner.rows))
     ended_once(events, [str(seed) for seed in seeds[:5]])
     assert most == 2
+
+
+@pytest.mark.parametrize(
+    ("others", "windows", "spoken"), [(True, 3, ""), (True, 4, "abc"), (False, 3, "abc")]
+)
+def test_a_gpu_speaks_many_at_once_but_lets_none_wait_for_what_does_not_come(
+    others: bool, windows: int, spoken: str, ending: Model
+) -> None:
+    """Beside a listener: what nobody waits for is gathered while more of it is on its way."""
+    batch = ending.batch(4)
+    batch._device = SimpleNamespace(type="cuda")  # type: ignore[assignment]
+    batch._voicing._batch = 4
+    window: Any = None
+    batch._pieces = [
+        _Piece(name, [window] * (windows - 2 if name == "a" else 1), True, False) for name in "abc"
+    ]
+
+    def speech(urgent: bool) -> Any:
+        return SimpleNamespace(utterance=SimpleNamespace(stream=urgent, interactive=False))
+
+    batch._speeches = {"listener": speech(True)} | ({"another": speech(False)} if others else {})
+    assert "".join(piece.utterance_id for piece in batch._turn()) == spoken
