@@ -39,13 +39,13 @@ def test_slots_follow_the_memory(
     assert worst < gigabytes * GB or slots == 1
 
 
-@pytest.mark.parametrize(("gigabytes", "slots"), [(80, 64), (8, 64), (6, 50), (1, 1)])
+@pytest.mark.parametrize(("gigabytes", "slots"), [(80, 64), (8, 64), (4, 32), (1, 1)])
 def test_a_graphics_card_holds_more(gigabytes: int, slots: int, tiny: Model) -> None:
     """There, of each the room for an utterance of usual length, which all share."""
     published = replace(tiny.settings, layers=30, channels=1024, heads=16, max_audio=605)
     slot = memory.slot_bytes(published, torch.bfloat16, memory.POSITIONS)
     assert memory.slots_within(gigabytes * GB, 0, slot, "cuda") == slots
-    assert memory.POSITIONS < memory.longest(published, 405) < 2 * memory.POSITIONS
+    assert memory.POSITIONS < memory.longest(published, 405) < 3 * memory.POSITIONS
 
 
 def test_memory_that_ran_out_is_told_from_other_faults() -> None:

@@ -71,10 +71,13 @@ def test_halving_puts_those_without_a_slot_back_in_their_old_places() -> None:
     assert scheduler.schedule().running == (("a", 0), ("b", 1), ("c", 2))
 
 
-def test_whoever_does_not_fit_yet_is_not_overtaken() -> None:
+@pytest.mark.parametrize("interactive", [False, True])
+def test_whoever_does_not_fit_yet_is_not_overtaken(interactive: bool) -> None:
     scheduler = Scheduler(4, room=10)
-    for name, size in (("a", 6), ("b", 5), ("c", 1)):
-        scheduler.add(name, size=size)
+    scheduler.add("a", size=6)
+    scheduler.schedule()
+    scheduler.add("b", interactive, size=5)
+    scheduler.add("c", size=1)
     assert scheduler.schedule().running == (("a", 0),)
     scheduler.retire("a")
     assert scheduler.schedule().running == (("b", 0), ("c", 1))
@@ -141,7 +144,7 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.slots, self.room = 3, 9
+        self.slots, self.room = 3, 6
         self.scheduler = Scheduler(self.slots, self.room)
         self.born = 0
         self.size: dict[str, int] = {}
@@ -240,7 +243,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.scheduler.requeue(name)
         self.wait_again(name)
 
-    @rule(slots=st.integers(1, 6), room=st.integers(LARGEST, 3 * LARGEST))
+    @rule(slots=st.integers(1, 6), room=st.integers(LARGEST, 2 * LARGEST))
     def resize(self, slots: int, room: int) -> None:
         """There is always room for the largest."""
         if room < self.room:

@@ -21,7 +21,8 @@ LEAST, MOST = 0.0, 1.0 - 2**-24  # of what can be drawn
 def made(rows: int, codes: int, seed: int = 1) -> tuple[Tensor, Tensor, Tensor]:
     """Logits, what was seen, and draws with the least and the most of all among them."""
     random = seeded(seed)
-    logits, seen = 4 * torch.randn(rows, codes, generator=random), torch.rand(rows, codes, generator=random)
+    logits = 2 * torch.randn(rows, codes, generator=random) - 1
+    seen = torch.rand(rows, codes, generator=random)
     draw = torch.rand(rows, generator=random)
     draw[:2] = torch.tensor([LEAST, MOST])
     return logits, seen < 0.3, draw
@@ -57,9 +58,9 @@ def test_of_as_many_codes_as_there_are() -> None:
 
 
 def test_the_first_and_the_last_that_is_left() -> None:
-    logits = torch.arange(10.0).repeat(2, 1)
-    draw, nothing = torch.tensor([LEAST, MOST]), torch.zeros(2, 10, dtype=torch.bool)
-    assert chosen(logits, nothing, draw, Sampling(top_k=3, top_p=1.0)).tolist() == [9, 7]
+    logits = torch.arange(100) / 10
+    logits, draw = logits.repeat(2, 1), torch.tensor([LEAST, MOST])
+    assert chosen(logits, logits < 0, draw, Sampling(top_k=7, top_p=1.0)).tolist() == [99, 93]
 
 
 def test_of_equals_one_is_chosen() -> None:

@@ -64,7 +64,7 @@ if CUDA:  # the interpreter multiplies no bf16
 def filled(gpt: Gpt, pasts: Sequence[int], order: Sequence[int], more: int = 24) -> PagedCache:
     """Rows with room for `more` positions after made-up keys and values, which a row's past decides and not its
     pages; those are given out in this order."""
-    cache = gpt.cache(len(pasts), 160, sum(pages_of(past + more) * PAGE for past in pasts))
+    cache = gpt.cache(len(pasts), 256, sum(pages_of(past + more) * PAGE for past in pasts))
     assert isinstance(cache, PagedCache)
     cache.blocks.zero_()
     for row in order:
