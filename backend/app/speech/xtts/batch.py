@@ -250,7 +250,7 @@ class Batch:
                 raise
             for piece in pieces:
                 self.cancel(piece.utterance_id)
-                self._events.append(Failure(piece.utterance_id, _too_little_memory(error)))
+                self._fail(piece.utterance_id, _too_little_memory(error))
             return
         for piece in pieces:
             piece.begun = True
@@ -296,13 +296,18 @@ class Batch:
                 f"The model did not end within {speech.job.cap} codes, in {speech.attempt + 1} attempts.",
                 fix="Try another seed, or split the text.",
             )
-            self._events.append(Failure(speech.utterance.id, error))
+            self._fail(speech.utterance.id, error)
             self._forget(speech.utterance.id)
             return
         speech.attempt += 1
         speech.job = replace(speech.job, seed=_seed(speech.utterance.seed, speech.attempt))
         self._scheduler.requeue(speech.utterance.id)
         self._drop(speech.utterance.id)
+
+    def _fail(self, utterance_id: str, error: SpeechError) -> None:
+        """Nothing comes after this, not even audio that is under way."""
+        self._pieces = [piece for piece in self._pieces if piece.utterance_id != utterance_id]
+        self._events.append(Failure(utterance_id, error))
 
     def _forget(self, utterance_id: str) -> None:
         """Nothing is left to decode of it. What may break comes last, so that it is not forgotten by half."""
@@ -322,7 +327,7 @@ class Batch:
             for request in running:
                 self._scheduler.retire(request)
                 del self._speeches[request]
-                self._events.append(Failure(request, _too_little_memory(error)))
+                self._fail(request, _too_little_memory(error))
             self._runner.resize(1)
         else:
             for request in running:

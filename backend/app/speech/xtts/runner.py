@@ -262,9 +262,9 @@ class Runner:
 
     def _prefill(self, jobs: Sequence[Job]) -> None:
         first, gpt, device = len(self.rows), self._gpt, self._gpt.device
+        self._cache.reserve(first, [self._most(job) for job in jobs])
         self.rows += [Row(job) for job in jobs]
         self._fit(first)
-        self._cache.reserve(first, [self._most(job) for job in jobs])
         rows = slice(first, len(self.rows))
         prompts = [gpt.prompt(job.tokens) for job in jobs]
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)

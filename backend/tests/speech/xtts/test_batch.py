@@ -520,3 +520,22 @@ def test_a_gpu_speaks_many_at_once_but_lets_none_wait_for_what_does_not_come(
 
     batch._speeches = {"listener": speech(True)} | ({"another": speech(False)} if others else {})
     assert "".join(piece.utterance_id for piece in batch._turn()) == spoken
+
+
+def test_nothing_follows_a_failure_of_a_run_away(
+    tiny: Model, voice: VoiceState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even audio that is still under way."""
+    batch, _ = late(tiny, FOR_EVER, monkeypatch)
+    same = VoiceState("xtts", voice.arrays, {"checkpoint": tiny.fingerprint})
+    ended_once(run(batch, [utterance(same, "a", text="네", stream=True)]), "a")
+
+
+def test_nothing_follows_a_failure_for_want_of_memory(
+    ending: Model, voice: VoiceState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, _ = late(ending, 3, monkeypatch)
+    batch._runner.resize(1)
+    batch._scheduler.resize(1)
+    monkeypatch.setattr(batch._runner, "start", Trouble(batch._runner.start, NO_MEMORY[0], 9))
+    ended_once(run(batch, [utterance(voice, "a", stream=True)]), "a")

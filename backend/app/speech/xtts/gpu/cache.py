@@ -38,8 +38,8 @@ class PagedCache:
     def reserve(self, first: int, positions: Sequence[int]) -> None:
         """Give rows `first` … room for so many positions each. Raises ValueError where there is too little."""
         counts = [pages_of(count) for count in positions]
-        if sum(counts) > len(self._free):
-            raise ValueError(f"{sum(counts)} pages are wanted, and {len(self._free)} are free")
+        if sum(counts) > len(self._free) or max(counts, default=0) > self.table.shape[1]:
+            raise ValueError(f"{counts} pages are wanted, and {len(self._free)} are free")
         lines = torch.zeros(len(counts), self.table.shape[1], dtype=torch.int32)
         for number, count in enumerate(counts):
             pages = [self._free.pop() for _ in range(count)]

@@ -325,5 +325,6 @@ def choose(
     last = tl.sum((weight > 0).to(tl.int32), 0) - 1
     place = tl.minimum(tl.sum(passed.to(tl.int32), 0), last)
     chosen = tl.max(tl.where(rank == place, best, float("-inf")), 0)
-    # Of codes that are equally likely, the first.
-    tl.store(out + row, tl.min(tl.where(score == chosen, code, BLOCK), 0).to(tl.int64))
+    # Of codes that are equally likely, the first; of numbers that are none, one that there is.
+    first = tl.min(tl.where(score == chosen, code, codes - 1), 0)
+    tl.store(out + row, first.to(tl.int64))
