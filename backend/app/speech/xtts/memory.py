@@ -20,8 +20,8 @@ _LOADING, _AT_WORK = 2**20, 2**25  # bytes from which a piece is returned when i
 _MOST_SLOTS = {"cpu": 32, "cuda": 64}  # more gain little
 
 
-# Positions of a cache in pages that there are for each slot: voice, 100 tokens and 17 s of audio, which is all
-# that half a minute's text may come to. What can come to more takes of the others', or waits.
+# Positions of a cache in pages that there are for each slot: a voice, 100 tokens and 17 s of audio. An utterance
+# that can come to more takes of the others', or waits.
 POSITIONS = 512
 
 

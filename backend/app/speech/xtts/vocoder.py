@@ -101,11 +101,13 @@ class Vocoder:
         self._device = device
         weights("conv_pre.weight", -1, settings.channels, 7)
         self._generator: Callable[[Tensor, Tensor], Tensor]
+        self._kernels: Callable[[], list[Callable[[], object]]] = list
         if gpu.usable(device):
             from app.speech.xtts.gpu.generator import Generator
 
             dtype, slopes = compute_dtype(precision), (_SLOPE, _LAST_SLOPE)
-            self._generator = Generator(weights, dtype, device, _STRIDES, _DILATIONS, slopes)
+            self._generator = generator = Generator(weights, dtype, device, _STRIDES, _DILATIONS, slopes)
+            self._kernels = generator.kernels
         elif precision != "fp32" and library.supported(device) and _Compiled.fits(weights):
             self._generator = _Compiled(weights)
         else:
@@ -118,7 +120,7 @@ class Vocoder:
 
     def kernels(self) -> list[Callable[[], object]]:
         """As Runner.kernels."""
-        return getattr(self._generator, "kernels", list)()
+        return self._kernels()
 
     @torch.inference_mode()
     def __call__(self, frames: Tensor, speakers: Tensor) -> Tensor:
