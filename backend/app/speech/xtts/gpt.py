@@ -130,7 +130,7 @@ class _Fast(Protocol):
     """The layers and what follows them, by code of this package's own; `cache` is what it can read."""
 
     cached: torch.dtype  # what a cache's numbers are
-    bits: int  # of a weight
+    bits: float  # of a weight
 
     def prefill(self, x: Tensor, cache: Any, first: int, past: int) -> Tensor: ...
 

@@ -37,9 +37,9 @@ def slot_bytes(settings: Settings, dtype: torch.dtype, positions: int) -> int:
     return cache + (settings.max_codes + 1) * settings.channels * 4
 
 
-def weight_bytes(settings: Settings, bits: int) -> int:
+def weight_bytes(settings: Settings, bits: float) -> int:
     """What the GPT's matrices take: four of a layer, 12 × channels² numbers in all, of so many bits."""
-    return 12 * settings.layers * settings.channels**2 * bits // 8
+    return int(12 * settings.layers * settings.channels**2 * bits / 8)
 
 
 def slots_within(memory: int, weights: int, slot: int, device: str) -> int:

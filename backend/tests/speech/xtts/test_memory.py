@@ -21,14 +21,14 @@ GB = 10**9
         (64, 16, torch.bfloat16, 32),
         (64, 32, torch.float32, 32),
         (4.29, 16, torch.bfloat16, 12),
-        (4.29, 10, torch.int16, 14),
+        (4.29, 9.625, torch.int16, 14),
         (4.29, 32, torch.float32, 3),
-        (4.29, 8, torch.int8, 29),
-        (2, 10, torch.int16, 1),
+        (4.29, 8.125, torch.int8, 28),
+        (2, 9.625, torch.int16, 1),
     ],
 )
 def test_slots_follow_the_memory(
-    gigabytes: float, bits: int, cached: torch.dtype, slots: int, tiny: Model
+    gigabytes: float, bits: float, cached: torch.dtype, slots: int, tiny: Model
 ) -> None:
     """Of the published model, whose longest utterance is 403 embeddings of text and 602 codes."""
     published = replace(tiny.settings, layers=30, channels=1024, max_audio=605)

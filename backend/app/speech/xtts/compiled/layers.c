@@ -7,34 +7,21 @@
    A token is one position of one utterance. Every token's numbers are added up in an order of their own, so
    that they do not depend on how many tokens a pass has or how many threads work on it: bit by bit.
 
-   Weights lie in panels of 32 outputs, [outputs / 32][inputs / g][32][g], where g numbers fill a cell of 32 bits:
-   1 fp32, 2 of INT16, 4 of INT8. These two are whole numbers, and their activations too, with a scale a block of
-   128 inputs, of each output and of each token: what is large in one block costs the others nothing.
-
-   INT8 has both within ±127. The processor multiplies numbers without a sign by numbers with one, so weights lie
-   there with 128 added, and a block's sum begins at -128 times the sum of its activations.
-
-   INT16 has weights within ±511, and activations within ±32767, of which 128 products just fit 32 bits: weights are
-   about as near to what they stand for as bf16 is, activations much nearer. Weights are kept in 10 bits, because a
-   step of one token takes as long as reading them: of every eight vectors of sixteen cells (four cells of each output)
-   five are kept, [outputs / 32][inputs / 8][5][16] cells, their numbers six bits to the left, and the other three's in
-   the bits that are free, from the upper ones of the first vector on.
+   Weights and activations are whole numbers, but in fp32; weights.h has how weights lie.
 
    The cache holds vectors of a head's numbers: fp32, or whole numbers of 16 or 8 bits, and after them their scale, a
    float.  */
 
 #include "team.h"
-#include "vectors.h"
+#include "weights.h"
 
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { FP32, INT16, INT8, UNPACKED }; /* the last: what a panel of INT16 becomes for a second lot of tokens */
-enum { BLOCK = 128 };        /* inputs of one scale */
-enum { TWELVE = 12 };        /* tokens at once: as many as there are registers for their sums */
-enum { STEP = 6 };           /* of these at most are as many tokens as a step has; a prompt has more */
+enum { TWELVE = 12 };            /* tokens at once: as many as there are registers for their sums */
+enum { STEP = 6 };               /* of these at most are as many tokens as a step has; a prompt has more */
 enum { FAR = 64 };               /* vectors: so long before they are read are keys and values called */
 enum { LINE = 64 };              /* bytes of the cache's lines */
 
@@ -184,8 +171,6 @@ enum { NORM_1, QKV, KEEP, ATTENTION, TAKE, PROJECTION, NORM_2, EXPANSION, TAKE_W
 
 /* ---- the parts of a layer ---- */
 
-INLINE long blocks_of(long inputs) { return (inputs + BLOCK - 1) / BLOCK; }
-
 /* One token's numbers become the activations of the next product. */
 static void take(Run *run, long token, const float *from, int inputs) {
     if (run->model->precision == FP32) {
@@ -274,30 +259,6 @@ static long outputs_of(const Run *run, int phase) {
 
 static long inputs_of(const Run *run, int phase) { return run->model->channels * (phase == CONTRACTION ? 4L : 1L); }
 
-/* `inputs` numbers in cells. */
-INLINE long cells_of(long inputs, const int precision) {
-    return precision == FP32 ? inputs : precision == INT8 ? inputs / 4 : inputs / 2;
-}
-
-/* The cells of a panel as it is kept. */
-INLINE long size_of(long inputs, const int precision) {
-    long whole = cells_of(inputs, precision) * PANEL;
-    return precision == INT16 ? whole / 8 * 5 : whole;
-}
-
-/* INT16: from five vectors of cells to eight. */
-INLINE void unpack(const uint32_t *w, __m512i eight[8]) {
-    const int choose = 0xCA; /* bits of the second where the first has ones, else of the third */
-#define LEFT(x, bits) _mm512_slli_epi16(x, bits)
-#define BITS(mask, x, y) _mm512_ternarylogic_epi32(_mm512_set1_epi16((short)mask), x, y, choose)
-    __m512i v[5];
-    UNROLLED for (int i = 0; i < 5; i++) v[i] = eight[i] = _mm512_loadu_si512(w + i * LANES);
-    eight[5] = BITS(0xFC00, LEFT(v[0], 10), LEFT(v[1], 4));
-    eight[6] = BITS(0xC000, LEFT(v[1], 14), BITS(0x3F00, LEFT(v[2], 8), LEFT(v[3], 2)));
-    eight[7] = BITS(0xF000, LEFT(v[3], 12), LEFT(v[4], 6));
-    UNROLLED for (int i = 0; i < 8; i++) eight[i] = _mm512_srai_epi16(eight[i], 6);
-}
-
 /* The cells of the largest panel, unpacked. */
 static long largest(const Model *model) { return cells_of(4L * model->channels, UNPACKED) * PANEL; }
 
@@ -341,24 +302,31 @@ INLINE void tile(const Run *run, const Product *product, int panel, const uint32
             UNROLLED for (int j = 0; j < 2; j++)
                 sum[i][j] = _mm512_set1_epi32(precision == INT8 ? run->starts[(first + i) * blocks + block] : 0);
         if (precision == INT16) {
-            for (; k < end; k += 4, w += 5 * LANES) {
-                call(w + AHEAD, 5);
-                __m512i eight[8];
-                unpack(w, eight);
-                if (unpacked != NULL)
-                    UNROLLED for (int j = 0; j < 8; j++) _mm512_store_si512(unpacked + k * PANEL + j * LANES, eight[j]);
-                UNROLLED for (int j = 0; j < 4; j++)
-                    UNROLLED for (int i = 0; i < tokens; i++) {
-                        __m512i x = _mm512_set1_epi32(a[i * depth + k + j]);
-                        MULTIPLY("vpdpwssd", sum[i][0], x, eight[2 * j]);
-                        MULTIPLY("vpdpwssd", sum[i][1], x, eight[2 * j + 1]);
-                    }
+            for (; k < end; k += UNIT / 2, w += KEPT * LANES) {
+                __m512i two[QUARTERS];
+                call(w + AHEAD, WORDS);
+                last_bits(w, two);
+                for (int quarter = 0; quarter < QUARTERS; quarter++) {
+                    const uint32_t *pairs = w + (WORDS + 4 * quarter) * LANES;
+                    const long at = k + 4 * quarter;
+                    __m512i eight[8];
+                    call(pairs + AHEAD, 4);
+                    unpack(pairs, two[quarter], eight);
+                    if (unpacked != NULL)
+                        UNROLLED for (int j = 0; j < 8; j++) _mm512_store_si512(unpacked + at * PANEL + j * LANES, eight[j]);
+                    UNROLLED for (int j = 0; j < 4; j++)
+                        UNROLLED for (int i = 0; i < tokens; i++) {
+                            __m512i x = _mm512_set1_epi32(a[i * depth + at + j]);
+                            MULTIPLY("vpdpwssd", sum[i][0], x, eight[2 * j]);
+                            MULTIPLY("vpdpwssd", sum[i][1], x, eight[2 * j + 1]);
+                        }
+                }
             }
         } else {
-            const long line = precision == UNPACKED ? LANES / 8 * 5 : LANES; /* of half a panel as it is kept */
+            const long lines = precision == UNPACKED ? KEPT : 2 * LANES; /* cells of a panel as it is kept */
             for (; k < end; k++) {
                 if (precision == INT8 && first == 0) call(w + k * PANEL + AHEAD, 2);
-                if (next != NULL) call(next + k * line, 1);
+                if (next != NULL) call(next + k * lines / 2, 1);
                 __m512i w0 = _mm512_loadu_si512(w + k * PANEL), w1 = _mm512_loadu_si512(w + k * PANEL + LANES);
                 UNROLLED for (int i = 0; i < tokens; i++) {
                     __m512i x = _mm512_set1_epi32(a[i * depth + k]);

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from app.speech.xtts import pages
 from app.speech.xtts.checkpoint import Settings, Weights
 from app.speech.xtts.compiled import library
-from app.speech.xtts.compiled.library import LANES, PANEL, Team
+from app.speech.xtts.compiled.library import PANEL, Team
+from app.speech.xtts.compiled.weights import BITS, CODES, packed
 
 if TYPE_CHECKING:
     from app.speech.xtts.gpt import Cache
@@ -22,12 +22,7 @@ if TYPE_CHECKING:
 
 _HEADS = (16, 64)  # channels of a head that layers.c knows
 _LAST_NORMS = ("last_norm", "final_norm")
-_BLOCK = 128  # inputs of one scale
-_PART = 2**18  # weights that are packed at once, so that what is made on the way stays small
-# bf16 is whole numbers of 16 bits there: nearer to fp32 than bf16 is, and as fast or (on Intel) four times as fast.
-_CODES = {"fp32": 0, "bf16": 1, "int8": 2}
 _CACHED = {"fp32": torch.float32, "bf16": torch.int16, "int8": torch.int8}
-_BITS = {"fp32": 32, "bf16": 10, "int8": 8}
 
 
 class _Product(ctypes.Structure):
@@ -81,16 +76,16 @@ class CompiledLayers:
     def __init__(self, weights: Weights, settings: Settings, precision: Precision) -> None:
         self._settings = settings
         self.cached = _CACHED[precision]  # what a cache's numbers are
-        self.bits = _BITS[precision]  # of a weight
+        self.bits = BITS[precision]  # of a weight
         self._kept: list[Tensor] = []  # what the structures point into
+        self._team = Team(torch.get_num_threads())
         self._lock = threading.Lock()
         channels = settings.channels
         self._layers = (_Layer * settings.layers)(
             *(self._layer(weights.under(f"gpt.h.{n}"), settings, precision) for n in range(settings.layers))
         )
-        sizes = (settings.layers, channels, settings.heads, _CODES[precision])
+        sizes = (settings.layers, channels, settings.heads, CODES[precision])
         self._model = _Model(self._layers, self._head(weights, settings), *sizes)
-        self._team = Team(torch.get_num_threads())
 
     def prefill(self, x: Tensor, cache: Cache, first: int, past: int) -> Tensor:
         """As Gpt.prefill."""
@@ -146,7 +141,7 @@ class CompiledLayers:
             if change is not None:  # the query is divided by the root of the head's size
                 change(weight)
                 change(bias)
-            return _Product(*map(self._keep, packed(weight, bias, precision)))
+            return _Product(*map(self._keep, packed(weight, bias, precision, self._team)))
 
         def divide(tensor: Tensor) -> None:
             tensor[:channels] *= scale
@@ -163,7 +158,7 @@ class CompiledLayers:
         codes, channels = settings.audio_tokens, settings.channels
         weight, bias = weights("mel_head.weight", codes, channels), weights("mel_head.bias", codes)
         more = -codes % PANEL
-        product = packed(F.pad(weight, (0, 0, 0, more)), F.pad(bias, (0, more)), "fp32")
+        product = packed(F.pad(weight, (0, 0, 0, more)), F.pad(bias, (0, more)), "fp32", self._team)
         norms = self._norms(weights, channels, "gpt.ln_f", "final_norm")
         return _Head(*norms, _Product(*map(self._keep, product)), codes + more)
 
@@ -179,42 +174,3 @@ class CompiledLayers:
             return None
         self._kept.append(tensor)
         return int(tensor.data_ptr())
-
-
-def packed(weight: Tensor, bias: Tensor, precision: Precision) -> tuple[Tensor, Tensor, Tensor | None]:
-    """A product's (cells, bias, scales) in layers.c's layout; fp32 has no scales."""
-    outputs, inputs = weight.shape
-    bias = bias.float().clone()
-    if precision == "fp32":
-        return _in_panels(weight, 1), bias, None
-    small = precision == "int8"
-    blocks, most = -(-inputs // _BLOCK), 127.0 if small else 511.0
-    shape, dtype = ((inputs // 4, PANEL, 4), torch.uint8) if small else ((inputs // 8, 5, LANES), torch.int32)
-    cells = pages.zeros((outputs // PANEL, *shape), dtype)
-    scales = torch.empty(outputs // PANEL, blocks, PANEL, dtype=torch.bfloat16)
-    panels = -(-_PART // (PANEL * inputs))
-    for some, kept, scale in zip(
-        weight.split(panels * PANEL), cells.split(panels), scales.split(panels), strict=True
-    ):
-        apart = F.pad(some, (0, blocks * _BLOCK - inputs)).view(-1, blocks, _BLOCK)
-        each = apart.abs().amax(2, keepdim=True).clamp_(min=1e-8).div_(most)
-        each = (each.view(torch.int32) + 0xFFFF & ~0xFFFF).view(torch.float32)  # up to the next in bf16
-        whole = (apart / each).round_().view(len(some), -1)[:, :inputs]
-        scale.copy_(each.view(-1, PANEL, blocks).transpose(1, 2))
-        kept.copy_(_in_panels((whole + 128.0).to(torch.uint8), 4) if small else _in_10_bits(whole))
-    return cells, bias, scales
-
-
-def _in_panels(numbers: Tensor, group: int) -> Tensor:
-    """(outputs, inputs) → (outputs / PANEL, inputs / group, PANEL, group), a copy."""
-    outputs, inputs = numbers.shape
-    panels = numbers.reshape(outputs // PANEL, PANEL, inputs // group, group).transpose(1, 2)
-    return panels.clone(memory_format=torch.contiguous_format)
-
-
-def _in_10_bits(whole: Tensor) -> Tensor:
-    """Whole numbers (outputs, inputs) → cells (outputs / PANEL, inputs / 8, 5, LANES)."""
-    vectors = _in_panels(whole.to(torch.int16), 2).view(len(whole) // PANEL, -1, 8, 2 * LANES)
-    a, b, c = (vectors[:, :, 5:] & 0x3FF).unbind(2)
-    rest = torch.stack([a >> 4, (a & 15) << 2 | b >> 8, b >> 2 & 63, (b & 3) << 4 | c >> 6, c & 63], dim=2)
-    return (vectors[:, :, :5] * 64 | rest).view(torch.int32)

@@ -15,4 +15,13 @@ def _runs_here() -> bool:
     return library.capable(torch.device("cpu")) and shutil.which(os.environ.get("CC", "cc")) is not None
 
 
-collect_ignore = [] if _runs_here() else ["test_layers.py", "test_convolutions.py", "test_team.py"]
+collect_ignore = (
+    []
+    if _runs_here()
+    else [
+        "test_layers.py",
+        "test_convolutions.py",
+        "test_team.py",
+        "test_weights.py",
+    ]
+)
