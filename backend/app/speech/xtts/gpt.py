@@ -148,7 +148,7 @@ class Gpt:
         self.settings = settings
         self.device = device
         self.dtype = self.cached = compute_dtype(precision)
-        self.bits = weight_bits(precision)
+        self.bits: float = weight_bits(precision)
         channels, gpt = settings.channels, weights.under("gpt")
         self._fast: _Fast | None = None
         self._layers: list[Layer] = []

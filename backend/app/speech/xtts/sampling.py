@@ -8,12 +8,16 @@ audio does not depend on what it is batched with.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from app.speech.xtts import gpu
+from app.speech.xtts.compiled import choice, library
+
+_compiled = cache(library.supported)  # which looks every time
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,10 @@ def sample(logits: Tensor, seen: Tensor, draw: Tensor, sampling: Sampling) -> Te
         from app.speech.xtts.gpu.choice import sample as on_gpu
 
         return on_gpu(logits, seen, draw, sampling)
+    if _compiled(logits.device):
+        return choice.sample(logits, seen, draw, sampling)
     probabilities, codes = candidates(logits, seen, sampling)
-    choice = (probabilities.cumsum(-1) <= draw[:, None]).sum(-1, keepdim=True)
+    place = (probabilities.cumsum(-1) <= draw[:, None]).sum(-1, keepdim=True)
     # Rounding can leave the last sum under 1, and a draw above it: take the last code that is left.
     last = (probabilities > 0).sum(-1, keepdim=True) - 1
-    return codes.gather(1, torch.minimum(choice, last))[:, 0]
+    return codes.gather(1, torch.minimum(place, last))[:, 0]

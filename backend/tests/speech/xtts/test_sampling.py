@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from app.speech.xtts import sampling
 from app.speech.xtts.sampling import Sampling, candidates, draws, sample
+from tests.speech.xtts.choices import CHECKS, Choose
 
 
 def test_probabilities_as_hugging_face(reference: dict[str, NDArray[Any]]) -> None:
@@ -19,6 +22,12 @@ def test_probabilities_as_hugging_face(reference: dict[str, NDArray[Any]]) -> No
     probabilities, codes = candidates(logits, seen, Sampling())
     spread = torch.zeros(logits.shape).scatter_(1, codes, probabilities)
     np.testing.assert_allclose(spread, reference["sampling/probabilities"], atol=1e-6)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_choice_by_pytorch(check: Callable[[Choose], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "_compiled", lambda device: False)
+    check(sample)
 
 
 def test_draws_follow_the_distribution() -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PANEL, LANES = 32, 16  # as in vectors.h
 _FOLDER = Path(__file__).parent
-_SOURCES = ("team.c", "weights.c", "layers.c", "convolutions.c")
+_SOURCES = ("team.c", "weights.c", "layers.c", "choice.c", "convolutions.c")
 _HEADERS = ("team.h", "vectors.h", "weights.h")
 _PARTS = ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16", "avx512_vnni")
 _PROCESSOR = Path("/proc/cpuinfo")
@@ -102,7 +102,7 @@ def _library() -> Any:
     found.team_free.argtypes, found.team_free.restype = [ctypes.c_void_p], None
     for name in ("pack", "run_layers", "run_head", "run_chain"):
         found[name].restype = ctypes.c_bool
-    found.measure.restype = None
+    found.measure.restype = found.choose.restype = None
     return found
 
 

@@ -66,7 +66,7 @@ def supported(settings: Settings, device: torch.device) -> bool:
 class GpuLayers:
     """The weights, the pass over the layers, and what follows them."""
 
-    bits = 16
+    bits: float = 16
 
     def __init__(
         self, weights: Weights, settings: Settings, precision: Precision, device: torch.device

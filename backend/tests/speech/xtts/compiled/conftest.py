@@ -19,6 +19,7 @@ collect_ignore = (
     []
     if _runs_here()
     else [
+        "test_choice.py",
         "test_layers.py",
         "test_convolutions.py",
         "test_team.py",
