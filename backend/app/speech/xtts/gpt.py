@@ -52,8 +52,8 @@ Prefix = list[tuple[Tensor, Tensor]]
 
 
 class Cache:
-    """Keys and values of all layers: each (rows, heads, capacity, head channels), of which a prefix is used.
-    Of whole numbers, which layers.c alone reads and writes, four more bytes of a vector are its scale.
+    """Keys and values of all layers: each (rows, heads, capacity, width), of which a prefix is used. The width is a
+    head's channels, or its bytes where layers.c, which alone reads and writes them, keeps whole numbers.
 
     `capacity` follows what is needed, because products over a whole contiguous block are several times faster
     on a CPU than over a part of it. Memory that was never written costs nothing there.
@@ -62,20 +62,21 @@ class Cache:
     STEP, ROOM = 32, 256  # positions: how `capacity` grows, and the memory behind it
 
     def __init__(
-        self, settings: Settings, rows: int, capacity: int, dtype: torch.dtype, device: torch.device
+        self,
+        settings: Settings,
+        rows: int,
+        capacity: int,
+        width: int,
+        dtype: torch.dtype,
+        device: torch.device,
     ) -> None:
         self.rows = rows
         self.capacity = capacity
         self._room = capacity
-        self._heads, self._width = settings.heads, self.width(settings, dtype)
+        self._heads, self._width = settings.heads, width
         shape = (rows, self._heads, capacity, self._width)
         self.keys = [pages.zeros(shape, dtype, device) for _ in range(settings.layers)]
         self.values = [pages.zeros(shape, dtype, device) for _ in range(settings.layers)]
-
-    @staticmethod
-    def width(settings: Settings, dtype: torch.dtype) -> int:
-        """Numbers of a head's vector."""
-        return settings.channels // settings.heads + (0 if dtype.is_floating_point else 4 // dtype.itemsize)
 
     def fit(self, needed: int, rows: int) -> None:
         """Change `capacity` to the next multiple of STEP from `needed`, keeping the first `rows` rows."""
@@ -129,7 +130,8 @@ AnyCache = Cache | PagedCache
 class _Fast(Protocol):
     """The layers and what follows them, by code of this package's own; `cache` is what it can read."""
 
-    cached: torch.dtype  # what a cache's numbers are
+    cached: torch.dtype  # what a cache is made of,
+    width: int  # and how many of them a head's vector is
     bits: float  # of a weight
 
     def prefill(self, x: Tensor, cache: Any, first: int, past: int) -> Tensor: ...
@@ -150,6 +152,7 @@ class Gpt:
         self.dtype = self.cached = compute_dtype(precision)
         self.bits: float = weight_bits(precision)
         channels, gpt = settings.channels, weights.under("gpt")
+        self._width = channels // settings.heads
         self._fast: _Fast | None = None
         self._layers: list[Layer] = []
         if gpu_layers.supported(settings, device):
@@ -157,7 +160,7 @@ class Gpt:
         elif layers.supported(settings, device):
             self._fast = layers.CompiledLayers(gpt, settings, precision)
         if self._fast is not None:
-            self.cached, self.bits = self._fast.cached, self._fast.bits
+            self.cached, self._width, self.bits = self._fast.cached, self._fast.width, self._fast.bits
         else:
             self._layers = [
                 _layer(gpt.under(f"gpt.h.{number}"), settings, precision, device)
@@ -188,12 +191,17 @@ class Gpt:
         """For `rows` of at most `capacity` positions. Where it is paged, rows share `room` positions that they are
         to reserve; without it, all rows have theirs at once."""
         if not isinstance(self._fast, gpu_layers.GpuLayers):
-            return Cache(self.settings, rows, capacity, self.cached, self.device)
+            return Cache(self.settings, rows, capacity, self._width, self.cached, self.device)
         each = pages_of(capacity) * PAGE
         cache = self._fast.cache(rows, capacity, rows * each if room is None else room)
         if room is None:
             cache.reserve(0, [capacity] * rows)
         return cache
+
+    @property
+    def vector_bytes(self) -> int:
+        """What a head's key or value of one position takes."""
+        return self._width * self.cached.itemsize
 
     @property
     def max_prompt(self) -> int:

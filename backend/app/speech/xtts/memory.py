@@ -30,10 +30,10 @@ def longest(settings: Settings, prompt: int) -> int:
     return 32 + prompt + settings.max_codes + Cache.STEP
 
 
-def slot_bytes(settings: Settings, dtype: torch.dtype, positions: int) -> int:
-    """What an utterance takes: keys and values of so many positions, and the most states."""
-    vectors = 2 * settings.layers * settings.heads * positions
-    cache = vectors * Cache.width(settings, dtype) * dtype.itemsize
+def slot_bytes(settings: Settings, vector: int, positions: int) -> int:
+    """What an utterance takes: keys and values of so many positions, each of `vector` bytes a head, and the most
+    states."""
+    cache = 2 * settings.layers * settings.heads * positions * vector
     return cache + (settings.max_codes + 1) * settings.channels * 4
 
 

@@ -78,7 +78,7 @@ class Model:
     def default_slots(self) -> int:
         """How many utterances to decode together: as many as fit, up to what gains."""
         positions = memory.POSITIONS if self.gpt.paged else memory.longest(self.settings, self.gpt.max_prompt)
-        slot = memory.slot_bytes(self.settings, self.gpt.cached, positions)
+        slot = memory.slot_bytes(self.settings, self.gpt.vector_bytes, positions)
         if self.device.type == "cuda":
             return memory.slots_within(torch.cuda.mem_get_info()[0], 0, slot, "cuda")
         weights = memory.weight_bytes(self.settings, self.gpt.bits)

@@ -117,7 +117,7 @@ def test_padded_prompts_and_the_cache_equal_the_plain_pass(
 
 
 def test_the_cache_keeps_its_rows_when_it_grows_and_shrinks(tiny: Model) -> None:
-    cache = Cache(tiny.settings, 4, 64, torch.float32, torch.device("cpu"))
+    cache = Cache(tiny.settings, 4, 64, 16, torch.float32, torch.device("cpu"))
     for tensor in (*cache.keys, *cache.values):
         tensor[:2, :, :60] = torch.randn(2, tiny.settings.heads, 60, 16)
     before = [tensor[:2, :, :60].clone() for tensor in (*cache.keys, *cache.values)]

@@ -16,23 +16,21 @@ GB = 10**9
 
 
 @pytest.mark.parametrize(
-    ("gigabytes", "bits", "cached", "slots"),
+    ("gigabytes", "bits", "vector", "slots"),
     [
-        (64, 16, torch.bfloat16, 32),
-        (64, 32, torch.float32, 32),
-        (4.29, 16, torch.bfloat16, 12),
-        (4.29, 9.625, torch.int16, 14),
-        (4.29, 32, torch.float32, 3),
-        (4.29, 8.125, torch.int8, 28),
-        (2, 9.625, torch.int16, 1),
+        (64, 16, 128, 32),
+        (64, 32, 256, 32),
+        (4.29, 16, 128, 12),
+        (4.29, 9.625, 84, 21),
+        (4.29, 32, 256, 3),
+        (4.29, 8.125, 68, 27),
+        (2, 9.625, 84, 1),
     ],
 )
-def test_slots_follow_the_memory(
-    gigabytes: float, bits: float, cached: torch.dtype, slots: int, tiny: Model
-) -> None:
+def test_slots_follow_the_memory(gigabytes: float, bits: float, vector: int, slots: int, tiny: Model) -> None:
     """Of the published model, whose longest utterance is 403 embeddings of text and 602 codes."""
-    published = replace(tiny.settings, layers=30, channels=1024, max_audio=605)
-    slot = memory.slot_bytes(published, cached, memory.longest(published, 405))
+    published = replace(tiny.settings, layers=30, channels=1024, heads=16, max_audio=605)
+    slot = memory.slot_bytes(published, vector, memory.longest(published, 405))
     weights = memory.weight_bytes(published, bits)
     assert memory.slots_within(int(gigabytes * GB), weights, slot, "cpu") == slots
     worst = weights + slots * slot
@@ -43,7 +41,7 @@ def test_slots_follow_the_memory(
 def test_a_graphics_card_holds_more(gigabytes: int, slots: int, tiny: Model) -> None:
     """There, of each the room for an utterance of usual length, which all share."""
     published = replace(tiny.settings, layers=30, channels=1024, heads=16, max_audio=605)
-    slot = memory.slot_bytes(published, torch.bfloat16, memory.POSITIONS)
+    slot = memory.slot_bytes(published, 128, memory.POSITIONS)
     assert memory.slots_within(gigabytes * GB, 0, slot, "cuda") == slots
     assert memory.POSITIONS < memory.longest(published, 405) < 3 * memory.POSITIONS
 

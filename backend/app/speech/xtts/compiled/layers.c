@@ -9,8 +9,9 @@
 
    Weights and activations are whole numbers, but in fp32; weights.h has how weights lie.
 
-   The cache holds vectors of a head's numbers: fp32, or whole numbers of 16 or 8 bits, and after them their scale, a
-   float.  */
+   The cache holds vectors of a head's numbers: fp32, or whole numbers and then their scale, a float. INT16 keeps ten
+   bits of them, which is as near to them as bf16 is: the upper eight of all, and then the lower two, sixteen numbers'
+   in 32 bits, the first one's lowest. A step of many reads as much of the cache as of weights. */
 
 #include "team.h"
 #include "weights.h"
@@ -75,15 +76,21 @@ INLINE __m512 widened(const uint16_t *bf16) {
         _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)bf16)), 16));
 }
 
-/* Bytes of a number of activations and of the cache. */
+/* Bytes of a number of activations. */
 INLINE int bytes_of(const int precision) { return precision == FP32 ? 4 : precision == INT16 ? 2 : 1; }
 
-/* `count` numbers become whole ones of 16 or 8 bits, as large as they get. Returns the factor, never infinite, and
-   adds them up, a part of the sum a lane. */
-INLINE float round_all(const float *from, int count, char *to, const int precision, __m512i *sum) {
+/* What numbers are multiplied with so that the largest becomes `most`; never infinite. */
+INLINE float factor_of(const float *numbers, int count, float most) {
     __m512 largest = _mm512_set1_ps(1e-30f);
-    for (int i = 0; i < count; i += LANES) largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_loadu_ps(from + i)));
-    float factor = (precision == INT16 ? 32767.0f : 127.0f) / _mm512_reduce_max_ps(largest);
+    for (int i = 0; i < count; i += LANES)
+        largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_loadu_ps(numbers + i)));
+    return most / _mm512_reduce_max_ps(largest);
+}
+
+/* `count` numbers become whole ones of 16 or 8 bits, as large as they get. Returns the factor, and adds them up, a part
+   of the sum a lane. */
+INLINE float round_all(const float *from, int count, char *to, const int precision, __m512i *sum) {
+    float factor = factor_of(from, count, precision == INT16 ? 32767.0f : 127.0f);
     *sum = _mm512_setzero_si512();
     for (int i = 0; i < count; i += LANES) {
         __m512i whole = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(from + i), _mm512_set1_ps(factor)));
@@ -98,20 +105,47 @@ INLINE float round_all(const float *from, int count, char *to, const int precisi
 
 /* Their bytes. */
 INLINE long width(int head, const int precision) {
-    return head * bytes_of(precision) + (precision == FP32 ? 0 : (int)sizeof(float));
+    return precision == FP32 ? head * 4L : head + (precision == INT16 ? head / 4 : 0) + (long)sizeof(float);
+}
+
+/* Twice the lanes' numbers. */
+INLINE __m512i evens(void) {
+    return _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+}
+
+/* Not FP32: a head's numbers become a vector. */
+INLINE void hold(const float *from, int head, char *vector, const int precision) {
+    const float factor = factor_of(from, head, precision == INT16 ? 511.0f : 127.0f), scale = 1.0f / factor;
+    for (int i = 0; i < head; i += LANES) {
+        __m512i whole = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(from + i), _mm512_set1_ps(factor)));
+        if (precision == INT16) {
+            __m512i low = _mm512_sllv_epi32(_mm512_and_si512(whole, _mm512_set1_epi32(3)), evens());
+            const int32_t lower = _mm512_reduce_or_epi32(low);
+            memcpy(vector + head + i / 4, &lower, sizeof lower);
+            whole = _mm512_srai_epi32(whole, 2);
+        }
+        _mm_storeu_si128((__m128i *)(vector + i), _mm512_cvtsepi32_epi8(whole));
+    }
+    memcpy(vector + width(head, precision) - sizeof scale, &scale, sizeof scale);
 }
 
 /* Sixteen numbers from number `at` on, but for their scale. */
-INLINE __m512 cached(const char *vector, int at, const int precision) {
+INLINE __m512 cached(const char *vector, int at, int head, const int precision) {
     if (precision == FP32) return _mm512_loadu_ps((const float *)vector + at);
-    if (precision == INT16)
-        return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(vector + 2 * at))));
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(vector + at))));
+    __m512i whole = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(vector + at)));
+    if (precision == INT16) {
+        int32_t lower;
+        memcpy(&lower, vector + head + at / 4, sizeof lower);
+        __m512i low = _mm512_srlv_epi32(_mm512_set1_epi32(lower), evens());
+        /* bits of the second where the first has ones, else of the third */
+        whole = _mm512_ternarylogic_epi32(_mm512_set1_epi32(3), low, _mm512_slli_epi32(whole, 2), 0xCA);
+    }
+    return _mm512_cvtepi32_ps(whole);
 }
 
 INLINE float scale_of(const char *vector, int head, const int precision) {
     float scale = 1.0f;
-    if (precision != FP32) memcpy(&scale, vector + head * bytes_of(precision), sizeof scale);
+    if (precision != FP32) memcpy(&scale, vector + width(head, precision) - sizeof scale, sizeof scale);
     return scale;
 }
 
@@ -245,10 +279,7 @@ static void keep(Run *run, int layer, long token) {
     int channels = run->model->channels, heads = run->model->heads, head = channels / heads;
     for (int number = 0; number < 2 * heads; number++) {
         const float *from = run->fresh + token * 2 * channels + number * head;
-        char *vector = vector_of(run, layer, number >= heads, token, number % heads);
-        __m512i sum;
-        float scale = 1.0f / round_all(from, head, vector, precision, &sum);
-        memcpy(vector + head * bytes_of(precision), &scale, sizeof scale);
+        hold(from, head, vector_of(run, layer, number >= heads, token, number % heads), precision);
     }
 }
 
@@ -421,7 +452,7 @@ INLINE void look(Run *run, int layer, long token, int number, float *scores, con
             if (first + i < count) {
                 const char *key = keys + (first + i) * step;
                 UNROLLED for (int j = 0; j < groups; j++)
-                    v[i] = _mm512_fmadd_ps(cached(key, j * LANES, precision), q[j], v[i]);
+                    v[i] = _mm512_fmadd_ps(cached(key, j * LANES, head, precision), q[j], v[i]);
                 if (precision != FP32) v[i] = _mm512_mul_ps(v[i], _mm512_set1_ps(scale_of(key, head, precision)));
             }
         }
@@ -447,7 +478,7 @@ INLINE void look(Run *run, int layer, long token, int number, float *scores, con
         for (long byte = 0; byte < step; byte += LINE) _mm_prefetch(later + byte, _MM_HINT_T0);
         __m512 weight = _mm512_set1_ps(scores[i] * scale_of(value, head, precision));
         UNROLLED for (int j = 0; j < groups; j++)
-            seen[j] = _mm512_fmadd_ps(cached(value, j * LANES, precision), weight, seen[j]);
+            seen[j] = _mm512_fmadd_ps(cached(value, j * LANES, head, precision), weight, seen[j]);
     }
     __m512 factor = _mm512_set1_ps(1.0f / _mm512_reduce_add_ps(total));
     float *to = run->wide + token * run->model->channels + number * head;

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _HEADS = (16, 64)  # channels of a head that layers.c knows
 _LAST_NORMS = ("last_norm", "final_norm")
-_CACHED = {"fp32": torch.float32, "bf16": torch.int16, "int8": torch.int8}
+_CACHED_BITS = {"bf16": 10, "int8": 8}  # of a number of the cache
 
 
 class _Product(ctypes.Structure):
@@ -75,7 +75,10 @@ class CompiledLayers:
 
     def __init__(self, weights: Weights, settings: Settings, precision: Precision) -> None:
         self._settings = settings
-        self.cached = _CACHED[precision]  # what a cache's numbers are
+        head = settings.channels // settings.heads
+        self.cached, self.width = torch.float32, head
+        if precision != "fp32":  # bytes, the last four of them a scale
+            self.cached, self.width = torch.uint8, head * _CACHED_BITS[precision] // 8 + 4
         self.bits = BITS[precision]  # of a weight
         self._kept: list[Tensor] = []  # what the structures point into
         self._team = Team(torch.get_num_threads())

@@ -76,7 +76,7 @@ class GpuLayers:
         self._kernels = kernels
         self._settings = settings
         self._device = device
-        self.cached = compute_dtype(precision)
+        self.cached, self.width = compute_dtype(precision), settings.channels // settings.heads
         if precision == "fp32":
             self.bits = 32
         self._early = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)

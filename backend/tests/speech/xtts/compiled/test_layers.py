@@ -27,10 +27,6 @@ BOUNDS = {"fp32": 1e-4, "bf16": 2e-2, "int8": 5e-2}
 ROWS = 26  # so that passes of every number of tokens at once, and of three lots, are among those of 1 to 26
 
 
-def made(folder: Path, precision: Any) -> Gpt:
-    return of(open_checkpoint(folder), precision)
-
-
 def of(opened: Checkpoint, precision: Any) -> Gpt:
     gpt = Gpt(opened.weights, opened.settings, precision, CPU)
     assert gpt.compiled
@@ -48,8 +44,16 @@ def plain(folder: Path, precision: Any, opened: Checkpoint | None = None) -> Gpt
 
 
 @pytest.fixture(params=PRECISIONS)
-def gpt(request: pytest.FixtureRequest, tiny_folder: Path, three_threads: None) -> Gpt:
-    return made(tiny_folder, request.param)
+def precision(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(params=layers._HEADS)
+def gpt(request: pytest.FixtureRequest, precision: str, tiny_folder: Path, three_threads: None) -> Gpt:
+    """Of heads of either size: of the tiny checkpoint's four, or of one in their place."""
+    opened = open_checkpoint(tiny_folder)
+    heads = opened.settings.channels // request.param
+    return of(replace(opened, settings=replace(opened.settings, heads=heads)), precision)
 
 
 @pytest.fixture(autouse=True)
@@ -82,33 +86,52 @@ def through(gpt: Gpt, reference: Reference) -> tuple[list[list[Tensor]], list[Te
         for row, outputs in enumerate(rows):
             outputs.append(out[row])
     kept = [
-        torch.stack([numbers(tensor[row, :, :length]) for tensor in (*cache.keys, *cache.values)])
+        torch.stack([numbers(tensor[row, :, :length], gpt) for tensor in (*cache.keys, *cache.values)])
         for row, length in enumerate(lengths.tolist())
     ]
     return rows, kept
 
 
-def numbers(cached: Tensor) -> Tensor:
-    """Of vectors of a cache."""
+def head_of(gpt: Gpt) -> int:
+    return gpt.settings.channels // gpt.settings.heads
+
+
+def numbers(cached: Tensor, gpt: Gpt) -> Tensor:
+    """Of vectors of a cache, as layers.c says."""
     if cached.is_floating_point():
         return cached
-    return cached[..., : -4 // cached.itemsize].float() * scales(cached)
+    head = head_of(gpt)
+    whole = cached[..., :head].view(torch.int8).float()
+    if cached.shape[-1] > head + 4:
+        lower = cached[..., head:-4].contiguous().view(torch.int32)[..., None] >> torch.arange(0, 32, 2) & 3
+        whole = 4 * whole + lower.flatten(-2)
+    return whole * cached[..., -4:].contiguous().view(torch.float32)
 
 
-def scales(cached: Tensor) -> Tensor:
-    """Of a cache's vectors of whole numbers: a copy."""
-    return cached[..., -4 // cached.itemsize :].contiguous().view(torch.float32)
+def vectors(given: Tensor, gpt: Gpt) -> Tensor:
+    """Numbers (…, head) as a cache holds them."""
+    if gpt.cached.is_floating_point:
+        return given
+    most = 127 if gpt.vector_bytes == head_of(gpt) + 4 else 511
+    scale = given.abs().amax(-1, keepdim=True) / most
+    whole = (given / scale).nan_to_num().round().int()
+    parts = [scale.view(torch.uint8)]
+    if most == 511:
+        lower = (whole & 3).unflatten(-1, (-1, 16)) << torch.arange(0, 32, 2)
+        parts.insert(0, lower.sum(-1).to(torch.int32).view(torch.uint8))
+        whole = whole >> 2
+    return torch.cat((whole.to(torch.int8).view(torch.uint8), *parts), -1)
 
 
 def joined(outputs: list[Tensor]) -> Tensor:
     return torch.cat([outputs[0], *[x[None] for x in outputs[1:]]])
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_as_pytorch(precision: str, tiny_folder: Path, reference: Reference) -> None:
-    rows, kept = through(made(tiny_folder, precision), reference)
-    plain_rows, plain_kept = through(plain(tiny_folder, precision), reference)
-    exact_rows, _ = through(plain(tiny_folder, "fp32"), reference)
+def test_as_pytorch(gpt: Gpt, precision: str, tiny_folder: Path, reference: Reference) -> None:
+    opened = replace(open_checkpoint(tiny_folder), settings=gpt.settings)
+    rows, kept = through(gpt, reference)
+    plain_rows, plain_kept = through(plain(tiny_folder, precision, opened), reference)
+    exact_rows, _ = through(plain(tiny_folder, "fp32", opened), reference)
     for one, other, exact in zip(rows, plain_rows, exact_rows, strict=True):
         for x, expected in zip(one, other, strict=True):
             assert error(x, expected) < BOUNDS[precision]
@@ -135,23 +158,15 @@ def test_smaller_precisions_of_pytorch(precision: str, tiny_folder: Path, refere
     assert error(states, torch.from_numpy(reference["text/usual/states"])) < BOUNDS[precision]
 
 
-def vectors(given: Tensor, gpt: Gpt) -> Tensor:
-    """Numbers (…, head) as a cache holds them."""
-    if gpt.cached.is_floating_point:
-        return given
-    scale = given.abs().amax(-1, keepdim=True) / torch.iinfo(gpt.cached).max
-    return torch.cat(((given / scale).nan_to_num().round().to(gpt.cached), scale.view(gpt.cached)), -1)
-
-
 def filled(gpt: Gpt, capacity: int, rows: list[int]) -> tuple[Cache, Tensor]:
     """A cache with these rows' made-up numbers, and their lengths; whatever comes after is not a number."""
     cache = gpt.cache(len(rows), capacity)
     lengths = torch.tensor([3 + 7 * row % 45 for row in rows])
     for number, tensor in enumerate((*cache.keys, *cache.values)):
-        tensor[:] = vectors(torch.full((1, gpt.settings.channels // gpt.settings.heads), float("nan")), gpt)
+        tensor[:] = vectors(torch.full((1, head_of(gpt)), float("nan")), gpt)
         for place, (row, length) in enumerate(zip(rows, lengths.tolist(), strict=True)):
             seed = torch.Generator().manual_seed(100 * number + row)
-            shape = (gpt.settings.heads, length, gpt.settings.channels // gpt.settings.heads)
+            shape = (gpt.settings.heads, length, head_of(gpt))
             tensor[place, :, :length] = vectors(torch.randn(shape, generator=seed), gpt)
     return cache, lengths
 
@@ -195,7 +210,7 @@ def test_decoding_writes_nothing_but_the_new_position(gpt: Gpt) -> None:
     gpt.decode(torch.ones(4, gpt.settings.channels), cache, lengths[:4])
     for old, new in zip(before, (*cache.keys, *cache.values), strict=True):
         for row, length in enumerate(lengths[:4].tolist()):
-            assert not numbers(new[row, :, length]).isnan().any()
+            assert not numbers(new[row, :, length], gpt).isnan().any()
             new[row, :, length] = old[row, :, length]
         assert torch.equal(new.nan_to_num(9e9), old.nan_to_num(9e9))
 
@@ -288,7 +303,7 @@ def test_memory_that_was_short(gpt: Gpt, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
 @pytest.mark.parametrize("rows", [1, 30])
 def test_weights_are_multiplied_as_they_were_packed(precision: Any, rows: int, tiny_folder: Path) -> None:
-    """Of weights that packing does not change, only the error of activations is left, and of bf16's it is next to none."""
+    """Of weights that packing does not change, only what else is rounded makes a difference, and in bf16 next to none."""
     opened = open_checkpoint(tiny_folder)
     tensors = dict(opened.weights._tensors)
     for number, name in enumerate(opened.weights.names()):
@@ -302,7 +317,7 @@ def test_weights_are_multiplied_as_they_were_packed(precision: Any, rows: int, t
         gpt.decode(x, gpt.cache(rows, 32), lengths)
         for gpt in (of(changed, precision), plain(tiny_folder, "fp32", changed))
     )
-    assert error(found, expected) < {"bf16": 2e-4, "int8": 2e-2}[precision]
+    assert error(found, expected) < {"bf16": 5e-4, "int8": 2e-2}[precision]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

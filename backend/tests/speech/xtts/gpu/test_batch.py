@@ -180,7 +180,7 @@ if CUDA:
         assert compiled == []
 
     def test_slots_follow_the_memory_there_is(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-        slot = memory.slot_bytes(model.settings, model.gpt.cached, memory.POSITIONS)
+        slot = memory.slot_bytes(model.settings, model.gpt.vector_bytes, memory.POSITIONS)
         for there, slots in ((memory._REST + 10.5 * slot, 10), (80e9, 64), (1e9, 1)):
             monkeypatch.setattr(torch.cuda, "mem_get_info", lambda there=there: (int(there), 10**11))
             assert model.default_slots() == slots
