@@ -24,6 +24,7 @@ _SPIN = "5000"
 _TRIAL = 3  # steps; the first one with another number of threads also prepares the kernels
 _SOON, _LATE = 16, 512  # steps between trials
 _BETTER = 0.95
+_HOPELESS = 1.25  # as long as usual: such a step ends a trial, even the first one
 
 
 def wait_briefly() -> None:
@@ -96,7 +97,9 @@ class Threads:
         self._use(self._most)
         if self._tried is not None:
             self._times.append(seconds)
-            if len(self._times) == _TRIAL:
+            if seconds > _HOPELESS * self._usual:
+                self._decide(self._tried, seconds)
+            elif len(self._times) == _TRIAL:
                 self._decide(self._tried, sum(self._times[1:]) / (_TRIAL - 1))
             return
         self._usual = 0.75 * self._usual + 0.25 * seconds if self._usual else seconds

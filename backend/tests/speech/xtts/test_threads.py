@@ -36,6 +36,13 @@ def test_all_cores_while_they_are_free() -> None:
     assert machine.threads.number == 2
 
 
+def test_a_step_that_is_far_slower_ends_a_trial() -> None:
+    machine = Machine(2, {1: 0.080, 2: 0.046})
+    assert machine.steps(32) == pytest.approx(31 * 0.046 + 0.080)
+    machine = Machine(2, {1: 0.050, 2: 0.046})
+    assert machine.steps(32) == pytest.approx(29 * 0.046 + 3 * 0.050)
+
+
 def test_one_while_another_program_holds_a_core_and_back_again() -> None:
     machine = Machine(2, {1: 0.080, 2: 0.150})
     machine.steps(25)
