@@ -291,6 +291,13 @@ class Gpt:
             x = self._rest(layer, x, attended)
         return x
 
+    def step(self, x: Tensor, cache: AnyCache, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """`decode`, and of what comes of it `states_and_logits`."""
+        if isinstance(self._fast, layers.CompiledLayers):
+            assert isinstance(cache, Cache)
+            return self._fast.step(x, cache, lengths)
+        return self.states_and_logits(self.decode(x, cache, lengths))
+
     def states_and_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The last layer's output (rows, channels) → states, which the vocoder speaks, of the same shape, and
         the next codes' logits (rows, codes); both fp32."""

@@ -283,21 +283,20 @@ class Runner:
         self._seen[rows] = False
         self._seen[rows, 1] = True
         self._seen[rows, gpt.settings.start_audio] = True
-        self._choose(last, first, len(self.rows))
+        self._choose(*gpt.states_and_logits(last), first, len(self.rows))
         self._note(self.rows[first:], self._code[rows])
 
     def _decode(self, rows: int) -> None:
         """One step of the first `rows` rows, all of it on buffers."""
         gpt = self._gpt
         x = gpt.embed(self._code[:rows], self._count[:rows])
-        x = gpt.decode(x, self._cache, self._lengths[:rows])
+        states, logits = gpt.step(x, self._cache, self._lengths[:rows])
         self._lengths[:rows] += 1
-        self._choose(x, 0, rows)
+        self._choose(states, logits, 0, rows)
 
-    def _choose(self, x: Tensor, start: int, stop: int) -> None:
-        """From the last layer's output to the next code of rows `start` … `stop`."""
+    def _choose(self, states: Tensor, logits: Tensor, start: int, stop: int) -> None:
+        """Keep the states of rows `start` … `stop`, and choose their next codes."""
         rows = slice(start, stop)
-        states, logits = self._gpt.states_and_logits(x)
         place = self._count[rows, None, None].expand(-1, 1, states.shape[-1])
         self._states[rows].scatter_(1, place, states[:, None])
         draw = self._draws[rows].gather(1, self._count[rows, None])[:, 0]

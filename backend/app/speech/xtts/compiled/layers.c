@@ -49,24 +49,26 @@ typedef struct {
     Product qkv, projection, expansion, contraction;
 } Layer;
 
-/* What follows the layers, in fp32 always: it is small, and its logits decide. */
+/* What follows the layers, computed in fp32 always: it is small, and its logits decide. */
 typedef struct {
     const float *last_norm_weight, *last_norm_bias, *final_norm_weight, *final_norm_bias;
     Product product;
-    int32_t codes; /* rounded up to whole panels */
+    int32_t codes, precision; /* rounded up to whole panels; FP32 or FP16 */
 } Head;
 
 typedef struct {
     const Layer *layers;
     Head head;
-    int32_t count, channels, heads, precision;
+    int32_t channels, heads, precision;
 } Model;
 
 typedef struct {
     int32_t tokens, capacity;      /* positions of a cache row */
+    int32_t layers;                /* to go through: all or none */
     const int64_t *rows, *positions; /* of each token, in the cache */
     float *x;                      /* (tokens, channels): embeddings in, the last layer's output out */
     char *const *keys, *const *values; /* a layer: (rows, heads, capacity), a head's vector each */
+    float *states, *logits;        /* (tokens, channels) and (tokens, codes), or NULL: no head follows the layers */
 } Pass;
 
 /* ---- numbers ---- */
@@ -198,10 +200,10 @@ typedef struct {
     float *wide;         /* (tokens, 4 channels): what attention saw, or the expansion */
     float *scores;       /* (threads, capacity rounded up) */
     uint32_t *unpacked;  /* INT16 and many tokens: (threads, cells of the largest panel) */
-    float *logits;       /* (tokens, codes) */
 } Run;
 
-enum { NORM_1, QKV, KEEP, ATTENTION, TAKE, PROJECTION, NORM_2, EXPANSION, TAKE_WIDE, CONTRACTION, PHASES, HEAD };
+enum { NORM_1, QKV, KEEP, ATTENTION, TAKE, PROJECTION, NORM_2, EXPANSION, TAKE_WIDE, CONTRACTION, PHASES };
+enum { STATES = PHASES, LOGITS, HEAD_PHASES = 2 };
 
 /* ---- the parts of a layer ---- */
 
@@ -260,8 +262,8 @@ INLINE void put(Run *run, int layer, int phase, long token, int output, __m512 y
     } else if (phase == PROJECTION || phase == CONTRACTION) {
         float *x = run->pass.x + token * channels + output;
         _mm512_storeu_ps(x, _mm512_add_ps(_mm512_loadu_ps(x), y));
-    } else if (phase == HEAD) {
-        _mm512_storeu_ps(run->logits + token * run->model->head.codes + output, y);
+    } else if (phase == LOGITS) {
+        _mm512_storeu_ps(run->pass.logits + token * run->model->head.codes + output, y);
     } else if (output < channels) {
         _mm512_storeu_ps(run->query + token * channels + output, y);
     } else if (run->model->precision != FP32) {
@@ -284,7 +286,7 @@ static void keep(Run *run, int layer, long token) {
 }
 
 static long outputs_of(const Run *run, int phase) {
-    if (phase == HEAD) return run->model->head.codes;
+    if (phase == LOGITS) return run->model->head.codes;
     return run->model->channels * (phase == QKV ? 3L : phase == EXPANSION ? 4L : 1L);
 }
 
@@ -298,22 +300,29 @@ INLINE void call(const uint32_t *cells, const int vectors) {
     UNROLLED for (int i = 0; i < vectors; i++) _mm_prefetch((const char *)(cells + i * LANES), LEVEL);
 }
 
+/* One half of an input's weights, in fp32. */
+INLINE __m512 halfway(const uint32_t *cells, int half, const int precision) {
+    if (precision == FP32) return _mm512_loadu_ps(cells + half * LANES);
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)cells + half));
+}
+
 /* The sums of `tokens` tokens from number `first` on with the panel at `w`. Meanwhile are called: for the first
    tokens what comes of this panel, for others half a panel at `next` (or NULL). INT16: the panel is unpacked to
    `unpacked` (or NULL) as well. */
 INLINE void tile(const Run *run, const Product *product, int panel, const uint32_t *w, int inputs, long first,
                  const uint32_t *next, uint32_t *unpacked, float sums[TWELVE][PANEL], const int tokens,
                  const int precision) {
-    const long depth = cells_of(inputs, precision);
+    const long depth = cells_of(inputs, precision == FP16 ? FP32 : precision); /* of activations */
     const uint32_t *a = run->cells + first * depth;
-    if (precision == FP32) {
+    if (precision == FP32 || precision == FP16) {
         __m512 y[TWELVE][2];
         UNROLLED for (int i = 0; i < tokens; i++)
             UNROLLED for (int j = 0; j < 2; j++) y[i][j] = _mm512_setzero_ps();
         for (long k = 0; k < depth; k++) {
-            if (first == 0) call(w + k * PANEL + AHEAD, 2);
-            if (next != NULL) call(next + k * LANES, 1);
-            __m512 w0 = _mm512_loadu_ps(w + k * PANEL), w1 = _mm512_loadu_ps(w + k * PANEL + LANES);
+            const uint32_t *here = w + k * PANEL / (precision == FP16 ? 2 : 1);
+            if (first == 0) call(here + AHEAD, precision == FP16 ? 1 : 2);
+            if (next != NULL) call(next + k * LANES / (precision == FP16 ? 2 : 1), 1);
+            __m512 w0 = halfway(here, 0, precision), w1 = halfway(here, 1, precision);
             UNROLLED for (int i = 0; i < tokens; i++) {
                 __m512 x = _mm512_castsi512_ps(_mm512_set1_epi32(a[i * depth + k]));
                 MULTIPLY("vfmadd231ps", y[i][0], x, w0);
@@ -396,6 +405,7 @@ typedef void Lot(const Run *run, const Product *product, int panel, const uint32
     CASE(6, p) CASE(7, p) CASE(8, p) CASE(9, p) CASE(10, p) CASE(11, p) CASE(12, p)
 #define ONE_TO_TWELVE(p) CASE(1, p) CASE(2, p) CASE(3, p) CASE(4, p) CASE(5, p) SIX_TO_TWELVE(p)
 LOT(lot_fp32, FP32, ONE_TO_TWELVE)
+LOT(lot_fp16, FP16, ONE_TO_TWELVE)
 LOT(lot_int16, INT16, ONE_TO_TWELVE)
 LOT(lot_unpacked, UNPACKED, SIX_TO_TWELVE)
 LOT(lot_int8, INT8, ONE_TO_TWELVE)
@@ -421,7 +431,7 @@ static void multiply(Run *run, int layer, int phase, const Product *product, int
     long tokens = run->pass.tokens, pieces = (tokens + TWELVE - 1) / TWELVE;
     const uint32_t *w = product->cells + panel * size;
     uint32_t *unpacked = precision == INT16 && pieces > 1 ? run->unpacked + thread * largest(run->model) : NULL;
-    Lot *lot = precision == FP32 ? lot_fp32 : precision == INT16 ? lot_int16 : lot_int8;
+    Lot *lot = (Lot *[]){lot_fp32, lot_int16, lot_int8, lot_fp16}[precision];
     for (long piece = 0; piece < pieces; piece++) {
         bool early = pieces <= STEP && next < panels && (piece == 1 || piece == 2);
         const uint32_t *from = early ? product->cells + next * size + (piece - 1) * half : NULL;
@@ -506,10 +516,15 @@ static void attend(Run *run, int layer, long token, int number, float *scores) {
 
 /* ---- phases ---- */
 
+/* Of a run's phases; those of the head are numbered after those of a layer. */
+INLINE int kind_of(const Run *run, int phase) {
+    return phase / PHASES < run->pass.layers ? phase % PHASES : PHASES + phase % PHASES;
+}
+
 static long chunks(const void *of, int phase) {
     const Run *run = of;
-    switch (phase %= PHASES) {
-        case QKV: case PROJECTION: case EXPANSION: case CONTRACTION:
+    switch (phase = kind_of(run, phase)) {
+        case QKV: case PROJECTION: case EXPANSION: case CONTRACTION: case LOGITS:
             return outputs_of(run, phase) / PANEL;
         case KEEP: return run->model->precision == FP32 ? 0 : run->pass.tokens;
         case ATTENTION: return run->pass.tokens * (long)run->model->heads;
@@ -517,12 +532,23 @@ static long chunks(const void *of, int phase) {
     }
 }
 
+/* What follows the layers, of one token: the vocoder's states, which are also the activations of the logits. */
+static void norm_twice(Run *run, long token) {
+    const Head *head = &run->model->head;
+    const int channels = run->model->channels;
+    float normed[channels], *states = run->pass.states + token * channels;
+    norm(run->pass.x + token * channels, head->last_norm_weight, head->last_norm_bias, channels, normed);
+    norm(normed, head->final_norm_weight, head->final_norm_bias, channels, states);
+    memcpy(run->cells + token * channels, states, channels * sizeof(float));
+}
+
 static void chunk(void *of, int phase, long at, int thread) {
     Run *run = of;
-    int number = phase / PHASES;
+    const int number = phase / PHASES;
     const Layer *layer = run->model->layers + number;
+    const Head *head = &run->model->head;
     int precision = run->model->precision, channels = run->model->channels, heads = run->model->heads;
-    switch (phase %= PHASES) {
+    switch (phase = kind_of(run, phase)) {
         case NORM_1: take_normed(run, at, layer->norm_1_weight, layer->norm_1_bias); break;
         case QKV: multiply(run, number, phase, &layer->qkv, precision, at, thread); break;
         case KEEP: keep(run, number, at); break;
@@ -533,10 +559,12 @@ static void chunk(void *of, int phase, long at, int thread) {
         case EXPANSION: multiply(run, number, phase, &layer->expansion, precision, at, thread); break;
         case TAKE_WIDE: take(run, at, run->wide + at * 4 * channels, 4 * channels); break;
         case CONTRACTION: multiply(run, number, phase, &layer->contraction, precision, at, thread); break;
+        case STATES: norm_twice(run, at); break;
+        case LOGITS: multiply(run, number, phase, &head->product, head->precision, at, thread); break;
     }
 }
 
-/* All layers of `pass` by `threads` threads, this one among them; false: memory was short. */
+/* A pass by `threads` threads, this one among them; false: memory was short. */
 bool run_layers(const Model *model, Team *team, const Pass *pass, int32_t threads) {
     long tokens = pass->tokens, channels = model->channels, wide = tokens * 4 * channels;
     int bytes = bytes_of(model->precision);
@@ -565,42 +593,8 @@ bool run_layers(const Model *model, Team *team, const Pass *pass, int32_t thread
         .scores = (float *)(memory + offsets[6]),
         .unpacked = (uint32_t *)(memory + offsets[7]),
     };
-    Work work = {&run, model->count * PHASES, chunks, chunk};
+    Work work = {&run, pass->layers * PHASES + (pass->states != NULL ? HEAD_PHASES : 0), chunks, chunk};
     bool done = team_run(team, &work, threads);
     free(memory);
     return done;
-}
-
-/* ---- what follows the layers ---- */
-
-enum { STATES, LOGITS, HEAD_PHASES };
-
-static long head_chunks(const void *of, int phase) {
-    const Run *run = of;
-    return phase == STATES ? run->pass.tokens : run->model->head.codes / PANEL;
-}
-
-static void head_chunk(void *of, int phase, long at, int thread) {
-    Run *run = of;
-    const Head *head = &run->model->head;
-    int channels = run->model->channels;
-    if (phase == LOGITS) {
-        multiply(run, 0, HEAD, &head->product, FP32, at, thread);
-        return;
-    }
-    float normed[channels], *states = (float *)run->cells + at * channels;
-    norm(run->pass.x + at * channels, head->last_norm_weight, head->last_norm_bias, channels, normed);
-    norm(normed, head->final_norm_weight, head->final_norm_bias, channels, states);
-}
-
-/* From the last layer's output `x` (tokens, channels) to states (tokens, channels) and logits (tokens, codes). */
-bool run_head(const Model *model, Team *team, int32_t tokens, float *x, float *states, float *logits, int32_t threads) {
-    Run run = {
-        .model = model,
-        .pass = {.tokens = tokens, .x = x},
-        .cells = (uint32_t *)states,
-        .logits = logits,
-    };
-    Work work = {&run, HEAD_PHASES, head_chunks, head_chunk};
-    return team_run(team, &work, threads);
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
@@ -43,7 +43,7 @@ class _Head(ctypes.Structure):
     _fields_ = [
         *((f"{name}_{part}", ctypes.c_void_p) for name in _LAST_NORMS for part in ("weight", "bias")),
         ("product", _Product),
-        ("codes", ctypes.c_int32),
+        *((name, ctypes.c_int32) for name in ("codes", "precision")),
     ]
 
 
@@ -51,15 +51,16 @@ class _Model(ctypes.Structure):
     _fields_ = [
         ("layers", ctypes.POINTER(_Layer)),
         ("head", _Head),
-        *((name, ctypes.c_int32) for name in ("count", "channels", "heads", "precision")),
+        *((name, ctypes.c_int32) for name in ("channels", "heads", "precision")),
     ]
 
 
 class _Pass(ctypes.Structure):
     _fields_ = [
-        *((name, ctypes.c_int32) for name in ("tokens", "capacity")),
+        *((name, ctypes.c_int32) for name in ("tokens", "capacity", "layers")),
         *((name, ctypes.c_void_p) for name in ("rows", "positions", "x")),
         *((name, ctypes.POINTER(ctypes.c_void_p)) for name in ("keys", "values")),
+        *((name, ctypes.c_void_p) for name in ("states", "logits")),
     ]
 
 
@@ -87,52 +88,64 @@ class CompiledLayers:
         self._layers = (_Layer * settings.layers)(
             *(self._layer(weights.under(f"gpt.h.{n}"), settings, precision) for n in range(settings.layers))
         )
-        sizes = (settings.layers, channels, settings.heads, CODES[precision])
-        self._model = _Model(self._layers, self._head(weights, settings), *sizes)
+        sizes = (channels, settings.heads, CODES[precision])
+        # Its weights in fp16 are what a converted checkpoint has.
+        of_head: Literal["fp32", "fp16"] = "fp32" if precision == "fp32" else "fp16"
+        self._model = _Model(self._layers, self._head(weights, settings, of_head), *sizes)
 
     def prefill(self, x: Tensor, cache: Cache, first: int, past: int) -> Tensor:
         """As Gpt.prefill."""
         rows, length, channels = x.shape
         numbers = torch.arange(first, first + rows).repeat_interleave(length)
         positions = torch.arange(past, past + length).repeat(rows)
-        return self._run(x.reshape(-1, channels), cache, numbers, positions).view(rows, length, channels)
+        out = _copied(x.reshape(-1, channels))
+        self._run(self._through_layers(out, cache, numbers, positions))
+        return out.view(rows, length, channels)
 
     def decode(self, x: Tensor, cache: Cache, lengths: Tensor) -> Tensor:
         """As Gpt.decode."""
-        return self._run(x, cache, torch.arange(len(x)), lengths.clone())
+        out = _copied(x)
+        self._run(self._through_layers(out, cache, torch.arange(len(x)), lengths.clone()))
+        return out
+
+    def step(self, x: Tensor, cache: Cache, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """As Gpt.step."""
+        one_pass = self._through_layers(_copied(x), cache, torch.arange(len(x)), lengths.clone())
+        return self._with_head(one_pass)
 
     def states_and_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """As Gpt.states_and_logits."""
-        x = x.float().contiguous()
-        states = torch.empty_like(x)
-        logits = x.new_empty(len(x), self._model.head.codes)
-        pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (x, states, logits)]
-        with self._lock:
-            run = library.library().run_head
-            model = ctypes.byref(self._model)
-            if not run(model, self._team.handle, len(x), *pointers, torch.get_num_threads()):
-                raise MemoryError
-        return states, logits[:, : self._settings.audio_tokens]
+        x = _copied(x)
+        return self._with_head(_Pass(tokens=len(x), x=x.data_ptr()))
 
-    def _run(self, x: Tensor, cache: Cache, rows: Tensor, positions: Tensor) -> Tensor:
-        out = x.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+    def _through_layers(self, x: Tensor, cache: Cache, rows: Tensor, positions: Tensor) -> _Pass:
+        """x becomes the last layer's output, in its place."""
         blocks = ctypes.c_void_p * self._settings.layers
         one_pass = _Pass(
-            len(out),
-            cache.capacity,
-            rows.data_ptr(),
-            positions.data_ptr(),
-            out.data_ptr(),
-            blocks(*(keys.data_ptr() for keys in cache.keys)),
-            blocks(*(values.data_ptr() for values in cache.values)),
+            tokens=len(x),
+            capacity=cache.capacity,
+            layers=self._settings.layers,
+            rows=rows.data_ptr(),
+            positions=positions.data_ptr(),
+            x=x.data_ptr(),
+            keys=blocks(*(keys.data_ptr() for keys in cache.keys)),
+            values=blocks(*(values.data_ptr() for values in cache.values)),
         )
+        one_pass.kept = x, rows, positions  # as long as it points there
+        return one_pass
+
+    def _with_head(self, one_pass: _Pass) -> tuple[Tensor, Tensor]:
+        states = torch.empty(one_pass.tokens, self._settings.channels)
+        logits = torch.empty(one_pass.tokens, self._model.head.codes)
+        one_pass.states, one_pass.logits = states.data_ptr(), logits.data_ptr()
+        self._run(one_pass)
+        return states, logits[:, : self._settings.audio_tokens]
+
+    def _run(self, one_pass: _Pass) -> None:
+        run, model = library.library().run_layers, ctypes.byref(self._model)
         with self._lock:
-            run = library.library().run_layers
-            if not run(
-                ctypes.byref(self._model), self._team.handle, ctypes.byref(one_pass), torch.get_num_threads()
-            ):
+            if not run(model, self._team.handle, ctypes.byref(one_pass), torch.get_num_threads()):
                 raise MemoryError
-        return out
 
     def _layer(self, weights: Weights, settings: Settings, precision: Precision) -> _Layer:
         channels, scale = settings.channels, (settings.channels // settings.heads) ** -0.5
@@ -157,13 +170,13 @@ class CompiledLayers:
             product("mlp.c_proj", channels, 4 * channels),
         )
 
-    def _head(self, weights: Weights, settings: Settings) -> _Head:
+    def _head(self, weights: Weights, settings: Settings, precision: Literal["fp32", "fp16"]) -> _Head:
         codes, channels = settings.audio_tokens, settings.channels
         weight, bias = weights("mel_head.weight", codes, channels), weights("mel_head.bias", codes)
         more = -codes % PANEL
-        product = packed(F.pad(weight, (0, 0, 0, more)), F.pad(bias, (0, more)), "fp32", self._team)
+        product = packed(F.pad(weight, (0, 0, 0, more)), F.pad(bias, (0, more)), precision, self._team)
         norms = self._norms(weights, channels, "gpt.ln_f", "final_norm")
-        return _Head(*norms, _Product(*map(self._keep, product)), codes + more)
+        return _Head(*norms, _Product(*map(self._keep, product)), codes + more, CODES[precision])
 
     def _norms(self, weights: Weights, channels: int, *names: str) -> list[int | None]:
         return [
@@ -177,3 +190,7 @@ class CompiledLayers:
             return None
         self._kept.append(tensor)
         return int(tensor.data_ptr())
+
+
+def _copied(x: Tensor) -> Tensor:
+    return x.to(torch.float32, memory_format=torch.contiguous_format, copy=True)

@@ -100,7 +100,7 @@ def _library() -> Any:
         return None
     found.team_new.argtypes, found.team_new.restype = [ctypes.c_int32], ctypes.c_void_p
     found.team_free.argtypes, found.team_free.restype = [ctypes.c_void_p], None
-    for name in ("pack", "run_layers", "run_head", "run_chain"):
+    for name in ("pack", "run_layers", "run_chain"):
         found[name].restype = ctypes.c_bool
     found.measure.restype = found.choose.restype = None
     return found

@@ -1,7 +1,8 @@
 /* How the weights of a product lie in memory, for those who pack them and those who multiply.
 
    They lie in panels of 32 outputs, [outputs / 32][inputs / g][32][g], where g numbers fill a cell of 32 bits:
-   1 fp32, 2 of INT16, 4 of INT8. These two are whole numbers, and their activations too, with a scale a block of
+   1 fp32, 2 of INT16, 4 of INT8; and of FP16, which is multiplied in fp32, two inputs' panels make up one's cells.
+   INT16 and INT8 are whole numbers, and their activations too, with a scale a block of
    128 inputs, of each output and of each token: what is large in one block costs the others nothing.
 
    INT8 has both within ±127. The processor multiplies numbers without a sign by numbers with one, so weights lie
@@ -30,7 +31,7 @@
 
 #include <stdint.h>
 
-enum { FP32, INT16, INT8, UNPACKED }; /* the last: INT16, but a whole cell of two numbers of 16 bits */
+enum { FP32, INT16, INT8, FP16, UNPACKED }; /* the last: INT16, but a whole cell of two numbers of 16 bits */
 enum { BLOCK = 128 };                 /* inputs of one scale */
 enum { UNIT = 32, KEPT = 19 };        /* INT16: inputs that are packed together, and the vectors they are kept in */
 enum { WORDS = 3, QUARTERS = 4 };     /* of a unit */

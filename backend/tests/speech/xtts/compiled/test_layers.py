@@ -271,13 +271,17 @@ def test_numbers_that_are_large_and_none_at_all(gpt: Gpt) -> None:
     assert gpt.decode(x, cache, torch.zeros(4, dtype=torch.int64)).isfinite().all()
 
 
-def test_what_follows_the_layers(gpt: Gpt, tiny_folder: Path) -> None:
-    """fp32 in every precision; of a row the same bits alone, in a batch, and with one thread."""
+def test_what_follows_the_layers(gpt: Gpt, precision: str, tiny_folder: Path) -> None:
+    """In fp32 whatever the precision, but for weights; of a row the same bits alone, in a batch, and with one thread."""
+    opened = open_checkpoint(tiny_folder)
+    tensors = dict(opened.weights._tensors)
+    name = next(name for name in tensors if name.endswith("mel_head.weight"))
+    if precision != "fp32":
+        tensors[name] = lambda: opened.weights(name).half()
+    exact = plain(tiny_folder, "fp32", replace(opened, weights=Weights(tensors, tiny_folder)))
     x = 3 * torch.randn(ROWS, gpt.settings.channels, generator=torch.Generator().manual_seed(5))
     states, logits = gpt.states_and_logits(x)
-    for found, expected in zip(
-        (states, logits), plain(tiny_folder, "fp32").states_and_logits(x), strict=True
-    ):
+    for found, expected in zip((states, logits), exact.states_and_logits(x), strict=True):
         assert found.shape == expected.shape
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
     torch.set_num_threads(1)
@@ -286,13 +290,22 @@ def test_what_follows_the_layers(gpt: Gpt, tiny_folder: Path) -> None:
         assert same(alone, (states[row : row + 1], logits[row : row + 1]))
 
 
+@pytest.mark.parametrize("rows", [1, ROWS])
+def test_a_step_is_decoding_and_what_follows(rows: int, gpt: Gpt) -> None:
+    x = torch.randn(rows, gpt.settings.channels, generator=torch.Generator().manual_seed(5))
+    (one, lengths), (other, _) = (filled(gpt, 64, list(range(rows))) for _ in range(2))
+    assert same(gpt.step(x, one, lengths), gpt.states_and_logits(gpt.decode(x, other, lengths)))
+    for tensor, expected in zip((*one.keys, *one.values), (*other.keys, *other.values), strict=True):
+        assert torch.equal(tensor.nan_to_num(9e9), expected.nan_to_num(9e9))
+
+
 def test_memory_that_was_short(gpt: Gpt, monkeypatch: pytest.MonkeyPatch) -> None:
     def short(*given: Any) -> bool:
         return False
 
     expected = decoded(gpt, [0, 1], 64)
     with monkeypatch.context() as patch:
-        patch.setattr(library, "library", lambda: SimpleNamespace(run_layers=short, run_head=short))
+        patch.setattr(library, "library", lambda: SimpleNamespace(run_layers=short))
         with pytest.raises(MemoryError):
             decoded(gpt, [0, 1], 64)
         with pytest.raises(MemoryError):
