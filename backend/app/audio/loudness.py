@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -44,33 +45,50 @@ def true_peak_db(audio: Audio) -> float:
     return decibels(float(oversampled_peaks(audio).max(initial=0.0)))
 
 
+@dataclass(frozen=True, slots=True)
+class Levelled:
+    """Audio, (samples,), with its integrated loudness, LUFS, and its true peak, dBTP."""
+
+    audio: Audio
+    lufs: float
+    true_peak_db: float
+
+
 def set_loudness(
     audio: Audio, rate: int, lufs: float = TAKE_LUFS, true_peak_db: float = TAKE_TRUE_PEAK_DB
-) -> Audio:
+) -> Levelled:
     """(samples,) at `lufs`, its true peak at most `true_peak_db`; silence stays silence.
 
     Peaks are held down by a look-ahead limiter, by at most 6 dB: audio that would need more, because it has
     a click or a very wide range, comes out below `lufs` and not distorted.
     """
     before = loudness_lufs(audio, rate)
-    if before <= FLOOR_DB:
-        return np.array(audio, dtype=np.float32)
     ceiling = 10 ** (true_peak_db / 20)
     peaks = oversampled_peaks(audio)
-    most = (true_peak_db + MAX_LIMITING_DB) - decibels(float(peaks.max()))
+    highest = float(peaks.max(initial=0.0))
+    if before <= FLOOR_DB:
+        return Levelled(np.array(audio, dtype=np.float32), FLOOR_DB, decibels(highest))
+    most = (true_peak_db + MAX_LIMITING_DB) - decibels(highest)
     gain_db = min(lufs - before, most)
+    gain = 10 ** (gain_db / 20)
+    if highest * gain <= ceiling:  # nothing is to be limited, so nothing has to be measured again
+        louder = (audio.astype(np.float64) * gain).astype(np.float32)
+        return Levelled(louder, before + gain_db, decibels(highest * gain))
     shaped: NDArray[np.float64] = audio.astype(np.float64)
+    after = before
     for _ in range(4):
         gain = 10 ** (gain_db / 20)
         shaped = audio.astype(np.float64) * gain * limiter_gain(peaks * gain, rate, ceiling)
-        missing = lufs - loudness_lufs(shaped.astype(np.float32), rate)
+        after = loudness_lufs(shaped.astype(np.float32), rate)
+        missing = lufs - after
         if abs(missing) < 0.05 or gain_db >= most:
             break
         gain_db = min(gain_db + missing, most)
     # A changing gain bends the wave between the samples by under 0.001 dB: that is taken off the whole.
-    over = float(oversampled_peaks(shaped).max(initial=0.0)) / ceiling
-    result: Audio = (shaped / max(1.0, over)).astype(np.float32)
-    return result
+    peak = float(oversampled_peaks(shaped).max(initial=0.0))
+    over = max(1.0, peak / ceiling)
+    held = (shaped / over).astype(np.float32)
+    return Levelled(held, after - decibels(over), decibels(peak / over))
 
 
 def oversampled_peaks(audio: NDArray[np.floating]) -> NDArray[np.float64]:

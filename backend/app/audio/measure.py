@@ -9,7 +9,7 @@ from math import log
 import numpy as np
 
 from app.audio import signals
-from app.audio.loudness import TAKE_LUFS, loudness_lufs, true_peak_db
+from app.audio.loudness import TAKE_LUFS, Levelled, loudness_lufs, true_peak_db
 from app.audio.rules import Reason, Verdict, judge
 from app.audio.shape import Audio
 
@@ -156,18 +156,19 @@ def measure_take(
     *,
     speed: float = 1.0,
     lufs: float = TAKE_LUFS,
+    levelled: Levelled | None = None,
 ) -> TakeReport:
     """Measure a take, (samples,) at `rate` Hz, of the text as it was spoken (normalised), at `speed`.
 
     `similarity` is the engine's own, None where it cannot say: then the score has no such part. `lufs` is
-    the loudness that the take should have.
+    the loudness that the take should have; with `levelled`, which says how loud `audio` is, that is not measured.
     """
     seconds = len(audio) / rate
     silences = signals.silences(audio, rate)
     sound_seconds = seconds * (1 - silences.ratio)
     syllables = syllables_in(spoken_text)
     pace = syllables / sound_seconds / speed if sound_seconds else 0.0
-    loudness = loudness_lufs(audio, rate)
+    loudness = levelled.lufs if levelled else loudness_lufs(audio, rate)
     clipping = signals.clipping_ratio(audio)
     flags = _take_flags(pace, syllables / seconds / speed if seconds else 0.0, silences, clipping, loudness)
     measured = {
@@ -195,7 +196,7 @@ def measure_take(
         clipping_ratio=clipping,
         lufs=loudness,
         peak_db=signals.peak_db(audio),
-        true_peak_db=true_peak_db(audio),
+        true_peak_db=levelled.true_peak_db if levelled else true_peak_db(audio),
         similarity=similarity,
         flags=flags,
         quality_score=0.0 if "silent" in flags else score,

@@ -61,4 +61,4 @@ def level(audio: Audio, rate: int, sound: Sound) -> Audio:
     if true_peak_db(audio) + gain <= sound.true_peak:
         louder: Audio = (audio * np.float32(10 ** (gain / 20))).astype(np.float32)
         return louder
-    return set_loudness(audio, rate, sound.lufs, sound.true_peak)
+    return set_loudness(audio, rate, sound.lufs, sound.true_peak).audio

@@ -119,12 +119,13 @@ def _finish(container: Container, work: Work, spoken: Sequence[Audio], rate: int
     trimmed = [trim(audio, rate, lead=JOINT_SECONDS, tail=JOINT_SECONDS) for audio in spoken]
     joined = np.asarray(join(trimmed, [part.pause for part in work.parts[:-1]], rate))
     audio = trim(joined, rate, lead=EDGE_SECONDS, tail=EDGE_SECONDS)
-    audio = set_loudness(audio, rate, settings.take_loudness, settings.take_true_peak)
+    levelled = set_loudness(audio, rate, settings.take_loudness, settings.take_true_peak)
+    audio = levelled.audio
     report = measure_take(
         audio, rate, work.reading.text,
         similarity=container.engine.similarity(audio, rate, work.voice),
         simulated=container.engine.simulated,
-        speed=work.generation.settings["speed"], lufs=settings.take_loudness,
+        speed=work.generation.settings["speed"], lufs=settings.take_loudness, levelled=levelled,
     )  # fmt: skip
     return Finished(audio, rate, report)
 

@@ -47,7 +47,7 @@ def test_true_peak_between_the_samples(sine):
 @pytest.mark.parametrize("rate", [24_000, 48_000])
 @pytest.mark.parametrize("lufs", [-30.0, -19.0, -16.0])
 def test_audio_comes_out_at_the_set_loudness(tmp_path, voice, rate, lufs):
-    audio = set_loudness(voice(4.0, rate), rate, lufs, -1.5)
+    audio = set_loudness(voice(4.0, rate), rate, lufs, -1.5).audio
     assert loudness_lufs(audio, rate) == pytest.approx(lufs, abs=0.1)
     told, peak = ffmpeg_says(tmp_path / "a.wav", audio, rate)
     assert told == pytest.approx(lufs, abs=0.3)
@@ -68,7 +68,10 @@ def test_no_peak_passes_the_limit_whatever_comes(seconds, level, lufs, ceiling, 
     audio = (level * random.uniform(-1, 1, max(1, int(seconds * 8_000)))).astype(np.float32)
     for _ in range(clicks):
         audio[random.integers(len(audio))] = random.choice([-1.0, 1.0])
-    shaped = set_loudness(audio, 8_000, lufs, ceiling)
+    levelled = set_loudness(audio, 8_000, lufs, ceiling)
+    shaped = levelled.audio
+    assert levelled.lufs == pytest.approx(loudness_lufs(shaped, 8_000), abs=0.01)
+    assert levelled.true_peak_db == pytest.approx(true_peak_db(shaped), abs=0.01)
     assert shaped.dtype == np.float32 and len(shaped) == len(audio)
     assert np.isfinite(shaped).all()
     assert true_peak_db(shaped) <= ceiling + 1e-4
@@ -79,7 +82,7 @@ def test_peaks_are_held_without_distortion(voice):
     """With one loud word, the rest keeps its shape: a limiter is no clipper."""
     audio = voice(4.0, level=0.1)
     audio[48_000:50_000] *= 6
-    shaped = set_loudness(audio, 24_000, -19.0, -6.0)
+    shaped = set_loudness(audio, 24_000, -19.0, -6.0).audio
     assert true_peak_db(shaped) <= -5.99
     heard = np.abs(audio) > 0.01
     gain = np.where(heard, shaped / np.where(heard, audio, 1), np.nan)
@@ -93,14 +96,14 @@ def test_peaks_are_held_without_distortion(voice):
 def test_a_click_does_not_drown_the_speech_or_ring(voice):
     audio = voice(3.0, level=0.02)
     audio[30_000] = 1.0
-    shaped = set_loudness(audio, 24_000, -19.0, -1.5)
+    shaped = set_loudness(audio, 24_000, -19.0, -1.5).audio
     assert true_peak_db(shaped) <= -1.49
     assert loudness_lufs(shaped, 24_000) < -19
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0.1, 0.3, 0.39])
 def test_short_clips_are_measured_as_if_repeated(sine, seconds):
-    audio = set_loudness(sine(seconds, level=0.05), 24_000, -19.0)
+    audio = set_loudness(sine(seconds, level=0.05), 24_000, -19.0).audio
     assert loudness_lufs(audio, 24_000) == pytest.approx(-19.0, abs=0.3)
     assert loudness_lufs(np.tile(audio, 100), 24_000) == pytest.approx(-19.0, abs=0.7)
 
@@ -113,14 +116,14 @@ def test_pauses_do_not_count(voice, silence):
 
 def test_silence_stays_silence(silence):
     for seconds in (0.0, 0.1, 2.0):
-        assert not set_loudness(silence(seconds), 24_000).any()
+        assert not set_loudness(silence(seconds), 24_000).audio.any()
         assert loudness_lufs(silence(seconds), 24_000) == -120.0
     assert true_peak_db(silence(0)) == -120.0
 
 
 def test_setting_it_twice_changes_nothing(voice):
-    once = set_loudness(voice(3.0), 24_000)
-    np.testing.assert_allclose(set_loudness(once, 24_000), once, atol=2e-3)
+    once = set_loudness(voice(3.0), 24_000).audio
+    np.testing.assert_allclose(set_loudness(once, 24_000).audio, once, atol=2e-3)
 
 
 def test_peaks_found_in_pieces_are_those_of_the_whole(noise, monkeypatch):

@@ -28,7 +28,7 @@ def padded(audio, silence, lead=0.2, tail=0.2):
 
 def spoken(voice, silence, seconds=4.0):
     """A take as it is delivered: at its loudness, a tenth of silence at both ends."""
-    return padded(set_loudness(voice(seconds), RATE), silence, 0.1, 0.1)
+    return padded(set_loudness(voice(seconds), RATE).audio, silence, 0.1, 0.1)
 
 
 def test_syllables():
@@ -168,8 +168,19 @@ def test_speed_is_allowed_for(voice, silence):
     assert measure_take(audio, RATE, "가" * 42, speed=2.0).flags == ()
 
 
+def test_loudness_that_is_known_is_not_measured_again(voice):
+    levelled = set_loudness(voice(3.0), RATE)
+    measured = measure_take(levelled.audio, RATE, "가" * 16)
+    told = measure_take(levelled.audio, RATE, "가" * 16, levelled=levelled)
+    assert told.lufs == pytest.approx(measured.lufs, abs=0.01)
+    assert told.true_peak_db == pytest.approx(measured.true_peak_db, abs=0.01)
+    assert told.quality_score == pytest.approx(measured.quality_score, abs=0.1)
+    other = measure_take(levelled.audio, RATE, "가" * 16, levelled=replace(levelled, lufs=-33.0))
+    assert other.lufs == -33.0
+
+
 def test_other_faults_of_a_take(voice, silence):
-    audio = set_loudness(voice(2.0), RATE)
+    audio = set_loudness(voice(2.0), RATE).audio
     paused = np.concatenate([audio, silence(2.0), audio])
     assert "long_pause" in measure_take(paused, RATE, "가" * 16).flags
     assert measure_take(paused, RATE, "가" * 16).longest_inner_silence == pytest.approx(2.0, abs=0.2)

@@ -59,4 +59,4 @@ def power_mel(audio: Tensor, filters: Tensor, window: Tensor, n_fft: int, hop: i
         onesided=True,
         return_complex=True,
     )
-    return (spectrum.abs().square().T @ filters).T
+    return (torch.view_as_real(spectrum).square().sum(-1).T @ filters).T
