@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -26,11 +27,12 @@ collect_ignore_glob = [] if importlib.util.find_spec("triton") else ["*.py"]
 @pytest.fixture(scope="session", autouse=True)
 def quicker_interpreter() -> Iterator[None]:
     """A wide tile costs it hardly more than a narrow one, and there are fewer of them; and it is not to look for
-    overflows in every sum."""
+    overflows in every sum. bf16 it knows as bits only: it is taught to round to it and to multiply it."""
     if CUDA:
         yield
         return
-    from triton.runtime.interpreter import interpreter_builder
+    import triton.language as tl
+    from triton.runtime.interpreter import InterpreterBuilder, TensorHandle, interpreter_builder
 
     from app.speech.xtts.gpu import generator
 
@@ -40,7 +42,23 @@ def quicker_interpreter() -> Iterator[None]:
     def of_convolution(inputs: int, outputs: int, dtype: torch.dtype) -> generator.Tiles:
         return generator.Tiles(2048, 16 * -(-outputs // 16), 16, 4, 1)
 
+    def wide(x: Any) -> Any:
+        bits = x.data.astype(np.uint32) << 16 if x.dtype.scalar == tl.bfloat16 else None
+        return x if bits is None else TensorHandle(bits.view(np.float32), tl.float32)
+
+    def create_dot(self: Any, a: Any, b: Any, *rest: Any) -> Any:
+        return dot(self, wide(a), wide(b), *rest)
+
+    def cast_impl(self: Any, x: Any, to: Any) -> Any:
+        if x.dtype.scalar != tl.float32 or to.scalar != tl.bfloat16:
+            return cast(self, x, to)
+        rounded = torch.from_numpy(x.data.copy()).bfloat16().view(torch.int16)
+        return TensorHandle(rounded.numpy().view(np.uint16), tl.bfloat16)
+
+    dot, cast = InterpreterBuilder.create_dot, InterpreterBuilder.cast_impl
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(InterpreterBuilder, "create_dot", create_dot)
+        patch.setattr(InterpreterBuilder, "cast_impl", cast_impl)
         patch.setattr(layers, "tiles_of", of_product)
         patch.setattr(generator, "tiles_of", of_convolution)
         options = dataclasses.replace(interpreter_builder.options, sanitize_overflow=False)

@@ -1,4 +1,4 @@
-"""Where the kernels run in tests: on a GPU, or else in Triton's interpreter, which is slow and knows no bf16."""
+"""Where the kernels run in tests: on a GPU, or else in Triton's interpreter, which is slow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if not CUDA:
     os.environ["TRITON_INTERPRET"] = "1"  # Triton looks when the kernels are imported
 CPU = torch.device("cpu")
 DEVICE = torch.device("cuda") if CUDA else CPU
-PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16") if CUDA else ("fp32",)
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 
 
 def seeded(seed: int) -> torch.Generator:

@@ -53,12 +53,10 @@ def test_as_coqui_tts(text: str, gpt: Gpt, precision: Precision, reference: Refe
         assert error(logits[: len(first)], first) < 0.02
 
 
-if CUDA:  # the interpreter multiplies no bf16
-
-    def test_int8_is_a_precision_of_the_weights(tiny_folder: Path, reference: Reference) -> None:
-        states, _, _ = forced(by_kernels(tiny_folder, "int8"), reference, "usual")
-        wanted = torch.from_numpy(reference["text/usual/states"])
-        assert 0.005 < error(states, wanted) < 0.05
+def test_int8_is_a_precision_of_the_weights(tiny_folder: Path, reference: Reference) -> None:
+    states, _, _ = forced(by_kernels(tiny_folder, "int8"), reference, "usual")
+    wanted = torch.from_numpy(reference["text/usual/states"])
+    assert 0.005 < error(states, wanted) < 0.05
 
 
 def filled(gpt: Gpt, pasts: Sequence[int], order: Sequence[int], more: int = 24) -> PagedCache:
