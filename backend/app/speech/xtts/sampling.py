@@ -29,6 +29,10 @@ class Sampling:
     top_p: float = 0.85
     repetition_penalty: float = 5.0
 
+    def most(self, codes: int) -> int:
+        """How many of so many codes top-k leaves: all of them where it is 0, as at Hugging Face's."""
+        return min(self.top_k, codes) if self.top_k > 0 else codes
+
 
 def draws(seed: int, steps: int) -> Tensor:
     """The numbers in [0, 1) that a request draws with, one a step: (steps,). A counter-based generator."""
@@ -46,7 +50,7 @@ def candidates(logits: Tensor, seen: Tensor, sampling: Sampling) -> tuple[Tensor
     scores = penalise(logits, seen, sampling.repetition_penalty)
     if sampling.temperature > 0:
         scores = scores / sampling.temperature
-    top, codes = scores.topk(min(sampling.top_k, scores.shape[-1]), dim=-1)
+    top, codes = scores.topk(sampling.most(scores.shape[-1]), dim=-1)
     probabilities = top.softmax(-1)
     # A code stays while it and the less likely ones weigh more than what may be cut off.
     tail = probabilities.flip(-1).cumsum(-1).flip(-1)

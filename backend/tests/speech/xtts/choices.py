@@ -14,6 +14,7 @@ SETTINGS = {
     "usual": Sampling(),
     "the likeliest": Sampling(top_k=1),
     "of all": Sampling(top_k=2000, top_p=1.0, repetition_penalty=1.0),
+    "of all, said otherwise": Sampling(top_k=0, top_p=0.9),
     "of few": Sampling(top_k=7, temperature=1.5, top_p=0.95, repetition_penalty=2.0),
     "of the best": Sampling(temperature=0.3, top_p=0.1),
 }

@@ -27,8 +27,7 @@ def sample(logits: Tensor, seen: Tensor, draw: Tensor, sampling: Sampling) -> Te
     out = torch.empty(rows, dtype=torch.long)
     logits = logits if logits.stride(1) == 1 else logits.contiguous()
     seen, draw = seen.contiguous(), draw.contiguous()
-    top_k = min(sampling.top_k, codes)
-    how = _Sampling(sampling.temperature, sampling.top_p, sampling.repetition_penalty, top_k)
+    how = _Sampling(sampling.temperature, sampling.top_p, sampling.repetition_penalty, sampling.most(codes))
     library.library().choose(
         ctypes.c_void_p(logits.data_ptr()),
         ctypes.c_int64(logits.stride(0)),

@@ -1,5 +1,5 @@
-/* The GPT's layers, and what follows them, on processors with AVX-512 (bf16 and VNNI): all layers of one pass in
-   one call, and in another the states and logits.
+/* The GPT's layers, and what follows them, on processors with AVX-512 (bf16 and VNNI): all layers of one pass, its
+   states and its logits in one call.
 
    PyTorch spends a step of one utterance on some 400 operations, and its products read weights at half the
    speed that the memory has. Here a step is a list of phases that a team of threads works through.
@@ -21,10 +21,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TWELVE = 12 };            /* tokens at once: as many as there are registers for their sums */
-enum { STEP = 6 };               /* of these at most are as many tokens as a step has; a prompt has more */
-enum { FAR = 64 };               /* vectors: so long before they are read are keys and values called */
-enum { LINE = 64 };              /* bytes of the cache's lines */
+enum { TWELVE = 12 }; /* tokens at once: as many as there are registers for their sums */
+enum { STEP = 6 };    /* of these at most are as many tokens as a step has; a prompt has more */
+enum { FAR = 64 };    /* vectors: so long before they are read are keys and values called */
+enum { LINE = 64 };   /* bytes of the cache's lines */
 
 /* Weights are called `AHEAD` cells before they are read. Nobody reads them again before the next step, so on AMD they
    pass the last level of the cache by; Intel was fastest with the second level, a little further ahead. */

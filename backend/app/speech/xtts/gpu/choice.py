@@ -17,7 +17,7 @@ def sample(logits: Tensor, seen: Tensor, draw: Tensor, sampling: Sampling) -> Te
     """As sampling.sample, for temperatures above 0."""
     rows, codes = logits.shape
     out = torch.empty(rows, dtype=torch.long, device=logits.device)
-    top_k = min(sampling.top_k, codes)
+    top_k = sampling.most(codes)
     kernels.choose[(rows,)](
         logits.contiguous(),
         seen.view(torch.uint8),
