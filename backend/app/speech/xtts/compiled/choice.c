@@ -10,7 +10,7 @@ typedef struct {
     int32_t top_k; /* up to the number of codes */
 } Sampling;
 
-/* Scores (codes, rounded up) of one row's logits; beyond the codes, and where a logit is no number, the least. */
+/* Scores (codes, rounded up) of one row's logits; beyond the codes the least. */
 static void score(const float *logits, const uint8_t *seen, int codes, const Sampling *sampling, float *scores) {
     const __m512 penalty = _mm512_set1_ps(sampling->penalty), temperature = _mm512_set1_ps(sampling->temperature);
     for (int i = 0; i < codes; i += LANES) {
@@ -20,13 +20,13 @@ static void score(const float *logits, const uint8_t *seen, int codes, const Sam
         __mmask16 below = _mm512_cmp_ps_mask(logit, _mm512_setzero_ps(), _CMP_LT_OQ);
         logit = _mm512_mask_mul_ps(logit, known & below, logit, penalty);
         logit = _mm512_mask_div_ps(logit, known & ~below, logit, penalty);
-        there &= _mm512_cmp_ps_mask(logit, logit, _CMP_ORD_Q);
         __m512 least = _mm512_set1_ps(-INFINITY);
         _mm512_storeu_ps(scores + i, _mm512_mask_div_ps(least, there, logit, temperature));
     }
 }
 
-/* The `most` best of the scores and whose they are, in order; of equal ones the first. Returns how many there are. */
+/* The `most` best of the scores and whose they are, in order; of equal ones the first. Returns how many there are: what
+   is no number is better than nothing. */
 static int rank(const float *scores, int codes, int most, float *best, int32_t *whose) {
     int count = 0;
     for (int i = 0; i < codes; i += LANES) {

@@ -34,6 +34,13 @@ def test_scores_in_order(descending: bool) -> None:
     assert len(codes.unique()) > 3
 
 
+def test_of_equals_the_first_comes_first() -> None:
+    logits, sampling = torch.zeros(4, 100), Sampling(top_k=4, top_p=1.0)
+    logits[:, 3] = -1.0
+    draws = torch.tensor([0.1, 0.3, 0.6, 0.9])
+    assert sample(logits, logits > 0, draws, sampling).tolist() == [0, 1, 2, 4]
+
+
 def test_numbers_that_are_none() -> None:
     logits = torch.full((3, 40), nan)
     logits[1] = -inf

@@ -100,19 +100,28 @@ def numbers(cached: Tensor, gpt: Gpt) -> Tensor:
     """Of vectors of a cache, as layers.c says."""
     if cached.is_floating_point():
         return cached
+    return whole_numbers(cached, gpt) * cached[..., -4:].contiguous().view(torch.float32)
+
+
+def whole_numbers(cached: Tensor, gpt: Gpt) -> Tensor:
     head = head_of(gpt)
     whole = cached[..., :head].view(torch.int8).float()
     if cached.shape[-1] > head + 4:
         lower = cached[..., head:-4].contiguous().view(torch.int32)[..., None] >> torch.arange(0, 32, 2) & 3
         whole = 4 * whole + lower.flatten(-2)
-    return whole * cached[..., -4:].contiguous().view(torch.float32)
+    return whole
+
+
+def most_of(gpt: Gpt) -> int:
+    """The largest whole number of a cache."""
+    return 127 if gpt.vector_bytes == head_of(gpt) + 4 else 511
 
 
 def vectors(given: Tensor, gpt: Gpt) -> Tensor:
     """Numbers (…, head) as a cache holds them."""
     if gpt.cached.is_floating_point:
         return given
-    most = 127 if gpt.vector_bytes == head_of(gpt) + 4 else 511
+    most = most_of(gpt)
     scale = given.abs().amax(-1, keepdim=True) / most
     whole = (given / scale).nan_to_num().round().int()
     parts = [scale.view(torch.uint8)]
@@ -213,6 +222,14 @@ def test_decoding_writes_nothing_but_the_new_position(gpt: Gpt) -> None:
             assert not numbers(new[row, :, length], gpt).isnan().any()
             new[row, :, length] = old[row, :, length]
         assert torch.equal(new.nan_to_num(9e9), old.nan_to_num(9e9))
+
+
+def test_a_cache_uses_all_of_its_bits(gpt: Gpt) -> None:
+    cache = gpt.cache(3, 32)
+    gpt.decode(torch.randn(3, gpt.settings.channels), cache, torch.zeros(3, dtype=torch.int64))
+    for tensor in (*cache.keys, *cache.values):
+        if not gpt.cached.is_floating_point:
+            assert (whole_numbers(tensor[:, :, 0], gpt).abs().amax(-1) == most_of(gpt)).all()
 
 
 def prefilled(

@@ -118,11 +118,13 @@ def test_last_bits_that_belong_together_tell_each_other_apart(team: Team) -> Non
 
 
 def test_weights_become_the_nearest_point(team: Team) -> None:
-    """Of those that all sixteen words allow; at the ends of the range too."""
+    """Of those that all sixteen words allow; at the ends of the range, and where several are as near, too."""
     generator = torch.Generator().manual_seed(7)
-    weight = torch.randn(64, 256, generator=generator)
-    weight[32:] = weight[32:].sign() * (1.0 - 0.01 * torch.rand(32, 256, generator=generator))
-    cells, _, scales = weights.packed(weight, torch.zeros(64), "bf16", team)
+    weight = torch.randn(96, 256, generator=generator)
+    weight[32:64] = weight[32:64].sign() * (1.0 - 0.01 * torch.rand(32, 256, generator=generator))
+    weight[64:] = (torch.rand(32, 256, generator=generator) < 0.3).float() / 2**12
+    weight[64:, ::128] = torch.tensor([511.0, -511.0]).repeat(16)[:, None] / 2**12
+    cells, _, scales = weights.packed(weight, torch.zeros(96), "bf16", team)
     assert scales is not None
     wanted, found = eights(weight / spread(scales, 256)), eights(numbers_of(cells, "bf16"))
     near = [(2 * ((wanted - bit) / 2).round() + bit).clamp(-510 - bit, 510 + bit) for bit in (0, 1)]
