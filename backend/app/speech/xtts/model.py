@@ -55,7 +55,11 @@ class Model:
             self.vocoder = Vocoder(
                 weights.under("hifigan_decoder.waveform_decoder"), self.settings, self.precision, self.device
             )
-            self._speaker = SpeakerEncoder(weights.under("hifigan_decoder.speaker_encoder"), self.device)
+            self._speaker = SpeakerEncoder(
+                weights.under("hifigan_decoder.speaker_encoder"),
+                self.device,
+                quickly=self.precision != "fp32",
+            )
             self._conditioning = Conditioning(weights, self.settings, self._speaker, self.device)
         self.description = f"XTTS v2 in {self.precision} on {self.device}"
         if self.gpt.compiled:
@@ -102,11 +106,8 @@ class Model:
             return None
         # A measurement to two digits, and every take's: it need not be dearer than speaking is. Beside the
         # engine, threads that wait for one another cost half as much again.
-        with (
-            alone(),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision != "fp32"),
-        ):
-            embedding = self._speaker(samples).float().cpu()
+        with alone():
+            embedding = self._speaker.measure(samples).cpu()
         return float(F.cosine_similarity(embedding, torch.from_numpy(speaker), dim=0))
 
 

@@ -6,43 +6,62 @@ A ResNet with squeeze-and-excitation over a log-mel picture, pooled by attentive
 
 from __future__ import annotations
 
+import threading
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from app.speech.xtts.checkpoint import Weights
+from app.speech.xtts.compiled import library, pictures
+from app.speech.xtts.memory import loading
 from app.speech.xtts.spectrum import mel_filters, power_mel
 
 RATE = 16000
 _BANDS, _N_FFT, _WINDOW, _HOP = 64, 512, 400, 160
 _EMPHASIS = 0.97
+_EPSILON = 1e-5  # of the norms
+_Compiled = dict[str, pictures.Convolution]  # by the name of the one in PyTorch
 
 
 class SpeakerEncoder:
-    """`__call__` gives an L2-normalised embedding, (512,)."""
+    """`__call__` and `measure` give an L2-normalised embedding, (512,), of audio (samples,) at 16 kHz.
 
-    def __init__(self, weights: Weights, device: torch.device) -> None:
+    If it is to measure `quickly`, most of its convolutions are pictures.c's, and where that does not run, in bf16.
+    """
+
+    def __init__(self, weights: Weights, device: torch.device, quickly: bool = False) -> None:
         self._device = device
         self._weights = {name: _laid_out(weights(name).to(device)) for name in weights.names()}
         self._filters = mel_filters(_BANDS, _N_FFT, RATE, RATE / 2, slaney=False).to(device)
         self._window = torch.hamming_window(_WINDOW, device=device)
-        self._stages = [
-            [
-                f"layer{stage}.{block}"
-                for block in range(100)
-                if weights.has(f"layer{stage}.{block}.conv1.weight")
-            ]
+        self._blocks = [
+            (f"layer{stage}.{block}", 2 if stage > 1 and block == 0 else 1)
             for stage in (1, 2, 3, 4)
+            for block in range(100)
+            if weights.has(f"layer{stage}.{block}.conv1.weight")
         ]
         weights("fc.weight", 512, -1)  # says what is wrong before the first voice does
+        self._quickly = quickly
+        self._compiled: _Compiled | None = None
+        self._compiling = threading.Lock()
 
     def __call__(self, audio: Tensor) -> Tensor:
-        """(samples,) at 16 kHz → (512,)."""
-        x = _laid_out(self._picture(audio.to(self._device)))
-        x = self._norm("bn1", F.relu(F.conv2d(x, self._w("conv1.weight"), self._w("conv1.bias"), padding=1)))
-        for stage, blocks in enumerate(self._stages):
-            for number, block in enumerate(blocks):
-                x = self._block(block, x, stride=2 if stage > 0 and number == 0 else 1)
+        return self._embed(audio, {})
+
+    def measure(self, audio: Tensor) -> Tensor:
+        """To two or three digits, if quickly."""
+        with self._compiling:
+            if self._compiled is None:  # not before the first time: it takes half a second
+                self._compiled = self._compile()
+        roughly = self._quickly and not self._compiled
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=roughly):
+            return self._embed(audio, self._compiled).float()
+
+    def _embed(self, audio: Tensor, compiled: _Compiled) -> Tensor:
+        x = self._convolve("conv1", "bn1", self._picture(audio.to(self._device)), compiled, rectified=True)
+        for block, stride in self._blocks:
+            x = self._block(block, x, compiled, stride)
         x = x.flatten(1, 2)  # (1, channels × bands, frames)
         weight = F.conv1d(x, self._w("attention.0.weight"), self._w("attention.0.bias"))
         weight = self._norm("attention.2", F.relu(weight))
@@ -60,7 +79,8 @@ class SpeakerEncoder:
         padded = torch.cat((audio[1:2], audio))
         emphasised = padded[1:] - _EMPHASIS * padded[:-1]
         mel = power_mel(emphasised, self._filters, self._window, _N_FFT, _HOP)
-        return F.instance_norm((mel + 1e-6).log()[None])[None]
+        bands = F.instance_norm((mel + 1e-6).log()[None]).contiguous()
+        return bands[..., None].permute(0, 3, 1, 2)  # so that the one channel is the last
 
     def _norm(self, name: str, x: Tensor) -> Tensor:
         return F.batch_norm(
@@ -69,12 +89,38 @@ class SpeakerEncoder:
             self._w(f"{name}.running_var"),
             self._w(f"{name}.weight"),
             self._w(f"{name}.bias"),
+            eps=_EPSILON,
         )
 
-    def _block(self, name: str, x: Tensor, stride: int) -> Tensor:
-        y = F.relu(F.conv2d(x, self._w(f"{name}.conv1.weight"), stride=stride, padding=1))
-        y = F.conv2d(self._norm(f"{name}.bn1", y), self._w(f"{name}.conv2.weight"), padding=1)
-        y = self._norm(f"{name}.bn2", y)
+    def _compile(self) -> _Compiled:
+        if not (self._quickly and library.supported(self._device)):
+            return {}
+        convolutions = [
+            (f"{block}.conv1", f"{block}.bn1", True) for block, stride in self._blocks if stride == 1
+        ]
+        convolutions += [(f"{block}.conv2", f"{block}.bn2", False) for block, _ in self._blocks]
+        compiled: _Compiled = {}
+        with loading():
+            for name, norm, rectified in convolutions:
+                weight = self._w(f"{name}.weight")
+                if pictures.fits(weight):
+                    gain = self._w(f"{norm}.weight") / (self._w(f"{norm}.running_var") + _EPSILON).sqrt()
+                    shift = self._w(f"{norm}.bias") - self._w(f"{norm}.running_mean") * gain
+                    compiled[name] = pictures.Convolution(weight, gain, shift, rectified)
+        return compiled
+
+    def _convolve(
+        self, name: str, norm: str, x: Tensor, compiled: _Compiled, stride: int = 1, rectified: bool = False
+    ) -> Tensor:
+        if convolution := compiled.get(name):
+            return convolution(x)
+        bias = self._weights.get(f"{name}.bias")
+        y = F.conv2d(x, self._w(f"{name}.weight"), bias, stride=stride, padding=1)
+        return self._norm(norm, F.relu(y) if rectified else y)
+
+    def _block(self, name: str, x: Tensor, compiled: _Compiled, stride: int) -> Tensor:
+        y = self._convolve(f"{name}.conv1", f"{name}.bn1", x, compiled, stride, rectified=True)
+        y = self._convolve(f"{name}.conv2", f"{name}.bn2", y, compiled)
         gate = F.relu(
             F.linear(y.mean((2, 3)), self._w(f"{name}.se.fc.0.weight"), self._w(f"{name}.se.fc.0.bias"))
         )
@@ -82,6 +128,8 @@ class SpeakerEncoder:
         if f"{name}.downsample.0.weight" in self._weights:
             x = F.conv2d(x, self._w(f"{name}.downsample.0.weight"), stride=stride)
             x = self._norm(f"{name}.downsample.1", x)
+        if f"{name}.conv2" in compiled:
+            return pictures.gated(y, gate, x)
         return F.relu(y * gate[:, :, None, None] + x)
 
 

@@ -21,7 +21,8 @@ from torch import Tensor
 from app.speech.xtts import gpu
 from app.speech.xtts.checkpoint import Settings, Weights
 from app.speech.xtts.compiled import convolutions, library
-from app.speech.xtts.compiled.convolutions import Convolution, Link, Place, width
+from app.speech.xtts.compiled.convolutions import Convolution, Link, Place
+from app.speech.xtts.compiled.tiles import width
 from app.speech.xtts.linear import Precision, compute_dtype
 
 RATE = 24000

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,3 +72,16 @@ def test_memory_freed_while_loading_is_given_back() -> None:
         full = resident()
         del pieces[:-1]
         assert full - resident() > 150e6
+
+
+def test_memory_freed_at_work_is_kept() -> None:
+    with memory.loading():
+        pass
+
+    def new_pages() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        pieces = [torch.ones(2**20) for _ in range(6)]  # 4 MB each
+        del pieces
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    assert min(new_pages() for _ in range(5)) < 100  # of 6,144

@@ -1,33 +1,23 @@
 /* Convolutions along time on processors with AVX-512 (VNNI), in whole numbers of 16 bits and with a fifth to
-   under a half of the products.
+   under a half of the products (tiles.h).
 
-   A tile is some neighbouring results of a filter. The positions they hang on are transformed, multiplied with
-   the transformed filter point by point, and transformed back: as many products of channels as there are points,
-   instead of one a result and tap. Filters of 3 taps go after Winograd ("Arithmetic Complexity of Computations",
-   1980): 8 points for 6 results. Longer ones go through Fourier's transform of 32 positions, which enlarges no
-   rounding: 2 of its points are real, and 15 complex, of three products each (Gauss), so 47 for 33 - taps results.
-
-   Whole numbers of 16 bits have room for what the transforms do: activations have 14, with a scale a tile, and
-   filters as many as let the sums of some inputs fit 32 bits, with a scale an output and point. With a dilation
-   of d, every d-th position makes a signal of its own.
+   Filters of 3 taps go after Winograd ("Arithmetic Complexity of Computations", 1980): 8 points for 6 results.
+   Longer ones go through Fourier's transform of 32 positions, which enlarges no rounding: 2 of its points are real,
+   and 15 complex, of three products each (Gauss), so 47 for 33 - taps results. With a dilation of d, every d-th
+   position makes a signal of its own.
 
    Activations are fp32, (positions, channels), channels a multiple of 16; outside of its length a signal is
    zero. Each tile's numbers are added up in an order of their own, whatever else is computed and by however
    many threads. */
 
 #include "team.h"
-#include "vectors.h"
+#include "tiles.h"
 
 #include <limits.h>
-#include <stdint.h>
 #include <string.h>
 
 enum { WINOGRAD = 8, OUTPUTS = 6 }; /* points (and positions heard), results of a tile */
 enum { FOURIER = 47, HEARD = 32 };  /* points, positions heard */
-enum { ROWS = 12 };                 /* at most: tiles multiplied at once */
-enum { WIDEST = 1024, SOME = 128 }; /* input channels: at most; added up in whole numbers */
-enum { AHEAD = 64 };                /* input channels whose filters are called before they are read */
-static const float MOST = 8191.0f; /* 14 bits */
 
 /* ---- what Python hands over; convolutions.py has the same structures ---- */
 
@@ -90,8 +80,6 @@ typedef struct {
     Range heard, kept; /* of x, those there are; of y, those that are written */
 } Step;
 
-static const float silence[WIDEST];
-
 /* ---- what tiles are made of ---- */
 
 /* Sixteen channels of the positions of a tile, and the slope of the leaky ReLU that they go through. */
@@ -104,42 +92,6 @@ typedef struct {
 INLINE __m512 heard(const Heard *tile, int number) {
     __m512 x = _mm512_loadu_ps(tile->from[number] + tile->channel);
     return _mm512_max_ps(x, _mm512_mul_ps(x, tile->slope));
-}
-
-/* ---- Winograd's transforms ---- */
-
-/* Points come as pairs p, -p, whose rows differ in the sign of every second number; then zero, and infinity, where
-   every second number is missing. */
-INLINE void winograd(const float *to, const Heard *tile, __m512 *y) {
-    __m512 x[WINOGRAD];
-    UNROLLED for (int j = 0; j < WINOGRAD; j++) x[j] = heard(tile, j);
-    UNROLLED for (int p = 0; p < WINOGRAD - 2; p += 2) {
-        const float *row = to + p * WINOGRAD;
-        __m512 even = _mm512_mul_ps(x[0], _mm512_set1_ps(row[0])), odd = _mm512_mul_ps(x[1], _mm512_set1_ps(row[1]));
-        UNROLLED for (int j = 2; j < WINOGRAD; j += 2) even = _mm512_fmadd_ps(x[j], _mm512_set1_ps(row[j]), even);
-        UNROLLED for (int j = 3; j < WINOGRAD; j += 2) odd = _mm512_fmadd_ps(x[j], _mm512_set1_ps(row[j]), odd);
-        y[p] = _mm512_add_ps(even, odd);
-        y[p + 1] = _mm512_sub_ps(even, odd);
-    }
-    UNROLLED for (int p = WINOGRAD - 2; p < WINOGRAD; p++) {
-        const float *row = to + p * WINOGRAD;
-        const int first = p == WINOGRAD - 1;
-        y[p] = _mm512_mul_ps(x[first], _mm512_set1_ps(row[first]));
-        UNROLLED for (int j = first + 2; j < WINOGRAD; j += 2) y[p] = _mm512_fmadd_ps(x[j], _mm512_set1_ps(row[j]), y[p]);
-    }
-}
-
-/* Back from products. */
-INLINE void winograd_back(const float *from, const float *products, __m512 bias, __m512 *y) {
-    UNROLLED for (int i = 0; i < OUTPUTS; i++) y[i] = bias;
-    UNROLLED for (int p = 0; p < WINOGRAD - 2; p += 2) {
-        __m512 plus = _mm512_loadu_ps(products + p * ROWS * PANEL), minus = _mm512_loadu_ps(products + (p + 1) * ROWS * PANEL);
-        __m512 sum = _mm512_add_ps(plus, minus), difference = _mm512_sub_ps(plus, minus);
-        UNROLLED for (int i = 0; i < OUTPUTS; i++)
-            y[i] = _mm512_fmadd_ps(i % 2 ? difference : sum, _mm512_set1_ps(from[i * WINOGRAD + p]), y[i]);
-    }
-    y[0] = _mm512_add_ps(y[0], _mm512_loadu_ps(products + (WINOGRAD - 2) * ROWS * PANEL));
-    y[OUTPUTS - 1] = _mm512_add_ps(y[OUTPUTS - 1], _mm512_loadu_ps(products + (WINOGRAD - 1) * ROWS * PANEL));
 }
 
 /* ---- Fourier's transforms, of real numbers: of n there are the real parts of points 0 ... n / 2, then the imaginary
@@ -229,10 +181,6 @@ INLINE long place_of_tile(const Convolution *c, long tile) {
     return tile % c->dilation + tile / c->dilation * c->dilation * c->tile;
 }
 
-INLINE void store_whole(int16_t *to, __m512 x, __m512 factor) {
-    _mm256_storeu_si256((__m256i *)to, _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(_mm512_mul_ps(x, factor))));
-}
-
 /* One tile's positions, transformed, into whole numbers. Winograd's points are what is multiplied. Fourier's are two
    real ones, and of each complex one half the sum of its parts and the parts, which is what Gauss's products take. */
 INLINE void transform(const Step *step, long tile, int16_t *cells, long apart, float *scale, float *numbers,
@@ -248,16 +196,18 @@ INLINE void transform(const Step *step, long tile, int16_t *cells, long apart, f
     for (long i = 0; i < inputs; i += LANES) {
         __m512 y[HEARD];
         Heard positions = {from, i, slope};
-        if (points == WINOGRAD) winograd(c->to, &positions, y);
-        else fourier_32(&positions, 0, 1, y);
+        if (points == WINOGRAD) {
+            __m512 x[WINOGRAD];
+            UNROLLED for (int j = 0; j < WINOGRAD; j++) x[j] = heard(&positions, j);
+            winograd(c->to, x, y, WINOGRAD);
+        } else fourier_32(&positions, 0, 1, y);
         UNROLLED for (int p = 0; p < count; p++) {
             most[p % 4] = _mm512_max_ps(most[p % 4], _mm512_abs_ps(y[p]));
             _mm512_storeu_ps(numbers + i * count + p * LANES, y[p]);
         }
     }
-    float largest = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_max_ps(most[0], most[1]), _mm512_max_ps(most[2], most[3])));
-    *scale = largest / MOST;
-    __m512 factor = _mm512_set1_ps(MOST / largest), half = _mm512_set1_ps(0.5f * MOST / largest);
+    __m512 factor = _mm512_set1_ps(whole_factor(_mm512_max_ps(_mm512_max_ps(most[0], most[1]), _mm512_max_ps(most[2], most[3])), scale));
+    __m512 half = _mm512_mul_ps(_mm512_set1_ps(0.5f), factor);
     if (points == WINOGRAD) {
         for (int p = 0; p < points; p++)
             for (long i = 0; i < inputs; i += LANES)
@@ -277,45 +227,6 @@ INLINE void transform(const Step *step, long tile, int16_t *cells, long apart, f
             store_whole(to + apart + i, real, factor);
             store_whole(to + 2 * apart + i, imaginary, factor);
         }
-    }
-}
-
-/* `rows` tiles, `apart` numbers apart, times one panel, of one point and `inputs` inputs, into (or onto)
-   `products`. */
-INLINE void multiply(const int16_t *cells, long apart, long inputs, const int16_t *filters, const float *scales, const float *scale,
-                     float *products, bool onto, const int rows) {
-    __m512i sums[ROWS][2];
-    UNROLLED for (int i = 0; i < rows; i++) sums[i][0] = sums[i][1] = _mm512_setzero_si512();
-    for (long k = 0; k < inputs; k += 2) {
-        const int16_t *ahead = filters + (k + AHEAD) * PANEL;
-        UNROLLED for (int j = 0; j < 2 * PANEL; j += PANEL) _mm_prefetch((const char *)(ahead + j), _MM_HINT_T0);
-        __m512i w0 = _mm512_loadu_si512(filters + k * PANEL), w1 = _mm512_loadu_si512(filters + k * PANEL + PANEL);
-        UNROLLED for (int i = 0; i < rows; i++) {
-            __m512i a = _mm512_set1_epi32(*(const int32_t *)(cells + i * apart + k));
-            MULTIPLY("vpdpwssd", sums[i][0], a, w0);
-            MULTIPLY("vpdpwssd", sums[i][1], a, w1);
-        }
-    }
-    __m512 scale_0 = _mm512_loadu_ps(scale), scale_1 = _mm512_loadu_ps(scale + LANES);
-    UNROLLED for (int i = 0; i < rows; i++) {
-        float *to = products + i * PANEL;
-        __m512 factor = _mm512_set1_ps(scales[i]);
-        __m512 y0 = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[i][0]), _mm512_mul_ps(factor, scale_0));
-        __m512 y1 = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[i][1]), _mm512_mul_ps(factor, scale_1));
-        if (onto) {
-            y0 = _mm512_add_ps(y0, _mm512_loadu_ps(to));
-            y1 = _mm512_add_ps(y1, _mm512_loadu_ps(to + LANES));
-        }
-        _mm512_storeu_ps(to, y0);
-        _mm512_storeu_ps(to + LANES, y1);
-    }
-}
-
-#define CASE(n) case n: multiply(cells, apart, inputs, filters, scales, scale, products, onto, n); break;
-static void multiply_rows(const int16_t *cells, long apart, long inputs, const int16_t *filters, const float *scales, const float *scale,
-                          float *products, bool onto, long rows) {
-    switch (rows) {
-        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
     }
 }
 
@@ -353,8 +264,12 @@ INLINE void transform_back(const Step *step, long tile, int panel, const float *
     const long first = kept_of(step, tile, panel, results, &kept);
     for (int half = 0; half < PANEL && panel * PANEL + half < c->outputs; half += LANES) {
         __m512 y[HEARD], bias = _mm512_loadu_ps(step->bias + panel * PANEL + half);
-        if (points == WINOGRAD) winograd_back(c->from, products + half, bias, y);
-        else fourier_back(products + half, bias, y);
+        if (points == WINOGRAD) {
+            __m512 x[WINOGRAD];
+            UNROLLED for (int p = 0; p < WINOGRAD; p++) x[p] = _mm512_loadu_ps(products + half + p * ROWS * PANEL);
+            UNROLLED for (int i = 0; i < OUTPUTS; i++) y[i] = bias;
+            winograd_back(c->from, x, y, WINOGRAD);
+        } else fourier_back(products + half, bias, y);
         for (long i = kept.from, place = first + half + i * further; i < kept.to; i++, place += further) {
             if (step->residual != NULL) y[i] = _mm512_add_ps(y[i], _mm512_loadu_ps(step->residual + place));
             if (step->sum != NULL) y[i] = _mm512_add_ps(y[i], _mm512_loadu_ps(step->sum + place));
@@ -402,10 +317,8 @@ INLINE void block(const Step *step, long at, long chunks, const Room *room, cons
             for (int p = 0; p < points; p++) {
                 const int16_t *cells = room->cells + p * apart + start * inputs;
                 const int16_t *filters = c->cells + (panel * points + p) * inputs * PANEL;
-                for (long input = 0; input < inputs; input += SOME)
-                    multiply_rows(cells + input, inputs, inputs - input < SOME ? inputs - input : SOME,
-                                  filters + input * PANEL, room->scales + start, c->scale + (p * panels + panel) * PANEL,
-                                  room->products + p * ROWS * PANEL, input > 0, some);
+                multiply_tiles(cells, inputs, inputs, filters, room->scales + start, c->scale + (p * panels + panel) * PANEL,
+                               room->products + p * ROWS * PANEL, some);
             }
             for (long i = 0; i < some; i++)
                 transform_back(step, first + start + i, panel, room->products + i * PANEL, points);

@@ -9,22 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from app.speech.xtts.compiled import library
-from app.speech.xtts.compiled.library import LANES, PANEL, Team
+from app.speech.xtts.compiled.library import Team
+from app.speech.xtts.compiled.tiles import WIDEST, Transforms, packed, width, winograd
 
-# Winograd's tile for 3 taps: its results, and the points its numbers are evaluated at (± each, and infinity).
-# More results a tile are fewer products and more rounding. These points give the least, for white noise, among
-# those that come in pairs: found by minimising the mean over the results i of
-# sum_p from[i, p]² |to[p]|² |filter[p]|², where the bars are the lengths of the transforms' rows.
-_RESULTS, _POINTS = 6, (0.5055, 1.0, 1.9782, 0.0)
+_RESULTS = 6  # of Winograd's tile, for 3 taps
 _HEARD = 32  # positions of Fourier's tile
 _MOST_TAPS = 17
 _STEP = 2**18  # a step's numbers between two links, of which a core's own memory holds some
-_WIDEST, _SOME = 1024, 128  # input channels, as in convolutions.c: at most; added up in whole numbers
-_SUM = 2.0**18  # of a point's whole numbers over these: times 14 bits it fits 32
 
 
 class _Convolution(ctypes.Structure):
@@ -56,19 +50,14 @@ class _Chain(ctypes.Structure):
     ]
 
 
-def width(channels: int) -> int:
-    """Channels of activations: filled up with zeros."""
-    return -(-channels // LANES) * LANES
-
-
 def fits(weight: Tensor) -> bool:
     """Whether convolutions.c has tiles for this filter, (outputs, inputs, taps)."""
-    return weight.shape[2] in range(3, _MOST_TAPS + 1, 2) and width(weight.shape[1]) <= _WIDEST
+    return weight.shape[2] in range(3, _MOST_TAPS + 1, 2) and width(weight.shape[1]) <= WIDEST
 
 
 def upsamples(weight: Tensor, stride: int) -> bool:
     """Whether `Convolution.upsampling` takes this filter, (inputs, outputs, taps)."""
-    return weight.shape[2] == 2 * stride and width(weight.shape[0]) <= _WIDEST
+    return weight.shape[2] == 2 * stride and width(weight.shape[0]) <= WIDEST
 
 
 class Convolution:
@@ -80,21 +69,10 @@ class Convolution:
 
     def __init__(self, weight: Tensor, dilation: int = 1, slope: float = 1.0) -> None:
         outputs, inputs, taps = weight.shape
-        to, filters, back = _winograd() if taps == 3 else _fourier(taps)
-        points, panels = len(filters), -(-outputs // PANEL)
-        padded = torch.zeros(panels * PANEL, width(inputs), taps)
-        padded[:outputs, :inputs] = weight
-        # (outputs, inputs, points), then whole numbers by an output and point
-        transformed = padded @ torch.from_numpy(filters.T).float()
-        sums = [part.abs().sum(1) for part in transformed.split(_SOME, dim=1)]
-        scale = torch.stack(sums).amax(0) / (_SUM - _SOME)
-        scale = scale.maximum(transformed.abs().amax(1) / 32767.0).clamp(min=1e-20)
-        whole = (transformed / scale[:, None]).round().to(torch.int16)
-        pairs = whole.view(panels, PANEL, width(inputs) // 2, 2, points)
+        to, filters, back = winograd(_RESULTS) if taps == 3 else _fourier(taps)
         self.outputs = width(outputs)
         self._kept = [
-            pairs.permute(0, 4, 2, 1, 3).contiguous(),
-            scale.T.contiguous(),
+            *packed(weight @ torch.from_numpy(filters.T).float()),
             torch.from_numpy(to).float().contiguous(),
             torch.from_numpy(back).float().contiguous(),
         ]
@@ -103,7 +81,7 @@ class Convolution:
             width(inputs),
             self.outputs,
             len(back),
-            points,
+            len(filters),
             to.shape[1],
             dilation,
             before,
@@ -196,26 +174,8 @@ def _cut(y: Tensor, threads: int) -> tuple[int, int]:
     return threads, max(1, y.numel() // (_STEP * threads))
 
 
-_Transforms = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
-
-
-def _winograd() -> _Transforms:
-    """(to: points × positions, filters: points × taps, back: results × points): back ((filters w) · (to x)) is
-    the filter w over x. Cook and Toom's way to multiply polynomials, transposed."""
-    at = np.array([sign * number for number in _POINTS for sign in (1, -1) if number or sign > 0])
-    points = len(at) + 1
-
-    def evaluated(count: int) -> NDArray[np.float64]:
-        """A polynomial's values at the points, by its `count` coefficients; at infinity it is the last."""
-        return np.vstack([at[:, None] ** np.arange(count), np.eye(count)[-1:]])
-
-    to = np.linalg.inv(evaluated(points)).T
-    length = np.linalg.norm(to, axis=1, keepdims=True)  # so that one scale suits all points
-    return to / length, evaluated(points + 1 - _RESULTS) * length, evaluated(_RESULTS).T
-
-
-def _fourier(taps: int) -> _Transforms:
-    """As `_winograd`: discrete Fourier transforms, each complex product by three real ones."""
+def _fourier(taps: int) -> Transforms:
+    """Discrete Fourier transforms, each complex product by three real ones."""
     forth = np.fft.rfft(np.eye(_HEARD)).T  # (points, positions)
     # a filter's points belong to the other direction: it does not turn around what it meets
     filters = forth[:, :taps].conj() / _HEARD
@@ -227,4 +187,4 @@ def _fourier(taps: int) -> _Transforms:
         to += [(x.real + x.imag) / 2.0, x.real, x.imag]
         products += [2.0 * w.real, w.imag - w.real, w.real + w.imag]
         back += [turn.real - turn.imag, -turn.imag, -turn.real]
-    return np.array(to), np.array(products), np.array(back).T[: _HEARD + 1 - taps]
+    return Transforms(np.array(to), np.array(products), np.array(back).T[: _HEARD + 1 - taps])

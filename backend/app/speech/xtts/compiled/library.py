@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 PANEL, LANES = 32, 16  # as in vectors.h
 _FOLDER = Path(__file__).parent
-_SOURCES = ("team.c", "weights.c", "layers.c", "choice.c", "convolutions.c")
-_HEADERS = ("team.h", "vectors.h", "weights.h")
+_SOURCES = ("team.c", "weights.c", "layers.c", "choice.c", "tiles.c", "convolutions.c", "pictures.c")
+_HEADERS = ("team.h", "vectors.h", "tiles.h", "weights.h")
 _PARTS = ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16", "avx512_vnni")
 _PROCESSOR = Path("/proc/cpuinfo")
 # Products and sums are not joined unless the code says so: else results hang on which loop GCC joins them in.
@@ -102,7 +102,9 @@ def _library() -> Any:
     found.team_free.argtypes, found.team_free.restype = [ctypes.c_void_p], None
     for name in ("pack", "run_layers", "run_chain"):
         found[name].restype = ctypes.c_bool
-    found.measure.restype = found.choose.restype = None
+    for name in ("measure", "choose", "convolve_picture", "gate_picture"):
+        found[name].restype = None
+    found.picture_room.restype = ctypes.c_int64
     return found
 
 

@@ -21,6 +21,7 @@ collect_ignore = (
     else [
         "test_choice.py",
         "test_layers.py",
+        "test_pictures.py",
         "test_convolutions.py",
         "test_team.py",
         "test_weights.py",

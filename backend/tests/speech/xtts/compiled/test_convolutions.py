@@ -15,7 +15,8 @@ from torch import Tensor
 from app.speech.xtts import vocoder as vocoders
 from app.speech.xtts.checkpoint import open_checkpoint
 from app.speech.xtts.compiled import convolutions, library
-from app.speech.xtts.compiled.convolutions import Convolution, Link, Place, width
+from app.speech.xtts.compiled.convolutions import Convolution, Link, Place
+from app.speech.xtts.compiled.tiles import width
 from app.speech.xtts.vocoder import HOP, Vocoder
 
 Reference = dict[str, NDArray[Any]]
