@@ -221,7 +221,8 @@ def published(model: Model) -> VoiceState:
     """A voice that nothing has to be computed for, as a worker reads it."""
     import numpy as np
 
-    from app.speech.xtts.batch import ENGINE, LATENTS, SPEAKER
+    from app.speech.xtts.batch import ENGINE
+    from app.speech.xtts.layout import LATENTS, SPEAKER
 
     noise = np.random.RandomState(0).standard_normal
     latents = noise((LATENTS, model.settings.channels)).astype(np.float32)

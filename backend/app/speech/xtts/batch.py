@@ -22,15 +22,15 @@ from app.speech.interface import (
     VoiceState,
 )
 from app.speech.xtts.checkpoint import Settings
+from app.speech.xtts.layout import LATENTS, SPEAKER
 from app.speech.xtts.memory import ran_out
 from app.speech.xtts.runner import Job, Runner
 from app.speech.xtts.scheduler import Scheduler
 from app.speech.xtts.tokenizer import Tokenizer
-from app.speech.xtts.vocoder import RATE, SPEAKER
+from app.speech.xtts.vocoder import RATE
 from app.speech.xtts.voicing import FIRST_CODES, Spoken, Track, Voicing, Window
 
 ENGINE = "xtts"
-LATENTS = 32
 _ATTEMPTS = 3
 _log = logging.getLogger(__name__)
 

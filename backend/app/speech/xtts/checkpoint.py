@@ -12,21 +12,23 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import mmap
 import os
 import pickle
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import safetensors
 import torch
 from torch import Tensor
 
 from app.speech.interface import EngineUnavailable
+from app.speech.xtts import layout
 
 CONVERTED = "model.safetensors"
 FORMAT = "moksori-xtts-1"
@@ -56,7 +58,6 @@ class Settings:
     layers: int
     channels: int
     heads: int
-    text_tokens: int
     start_text: int
     stop_text: int
     audio_tokens: int
@@ -79,6 +80,13 @@ class Settings:
         return self.max_audio - 3
 
 
+class _Stored(NamedTuple):
+    """A tensor in a file: what it will be when it is read."""
+
+    shape: layout.Shape
+    read: Callable[[], Tensor]
+
+
 class Weights:
     """Tensors by name, read when asked for. `under` gives a part of them, with shorter names."""
 
@@ -97,21 +105,13 @@ class Weights:
         """All names below the prefix, without it."""
         return [name[len(self._prefix) :] for name in self._tensors if name.startswith(self._prefix)]
 
-    def __call__(self, name: str, *shape: int) -> Tensor:
-        """A copy in fp32. `shape` is checked; -1 stands for any length. Raises EngineUnavailable."""
+    def __call__(self, name: str) -> Tensor:
+        """A copy in fp32. Raises EngineUnavailable."""
         full = self._prefix + name
         read = self._tensors.get(full)
         if read is None:
             raise EngineUnavailable(f"{self._source} lacks the tensor {full}.", fix=_IMPORT_AGAIN)
         tensor = read()
-        given = tuple(tensor.shape)
-        if shape and (
-            len(shape) != len(given) or any(s not in (-1, g) for s, g in zip(shape, given, strict=True))
-        ):
-            raise EngineUnavailable(
-                f"{full} in {self._source} has shape {given}, and config.json asks for {shape}.",
-                fix="config.json and the weights belong to different models: use the folder of one model.",
-            )
         copy = tensor.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
         _give_back(tensor)
         return copy
@@ -124,6 +124,7 @@ class Checkpoint:
     folder: Path
     settings: Settings
     weights: Weights
+    text_tokens: int  # that the model knows
     converted: bool
 
     @property
@@ -157,7 +158,19 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         raise EngineUnavailable(
             f"{source} is no XTTS v2 model: it has no tensor under {', '.join(absent)}.", fix=_IMPORT_AGAIN
         )
-    return Checkpoint(folder, settings, Weights(tensors, source), converted)
+    shapes = {name: each.shape for name, each in tensors.items()}
+    wrong = layout.problem(settings, shapes)
+    text_tokens, marks = 0, (settings.start_text, settings.stop_text)
+    if wrong is None:
+        text_tokens = shapes[layout.TEXT_EMBEDDING][0]
+        if not 0 <= min(marks) <= max(marks) < text_tokens:
+            wrong = f"knows {text_tokens} text tokens, and config.json begins and ends texts with {marks}"
+    if wrong:
+        raise EngineUnavailable(
+            f"{source} {wrong}.", fix=f"Weights and config.json must be of one model. {_IMPORT_AGAIN}"
+        )
+    weights = Weights({name: each.read for name, each in tensors.items()}, source)
+    return Checkpoint(folder, settings, weights, text_tokens, converted)
 
 
 def convert(folder: Path, target: Path, precision: Literal["fp32", "fp16"] = "fp16") -> Path:
@@ -189,7 +202,6 @@ def _settings(path: Path) -> Settings:
             layers=int(model["gpt_layers"]),
             channels=int(model["gpt_n_model_channels"]),
             heads=int(model["gpt_n_heads"]),
-            text_tokens=int(model["gpt_number_text_tokens"]),
             start_text=int(model["gpt_start_text_token"]),
             stop_text=int(model["gpt_stop_text_token"]),
             audio_tokens=int(model["gpt_num_audio_tokens"]),
@@ -206,7 +218,8 @@ def _settings(path: Path) -> Settings:
             reference_seconds=int(config["max_ref_len"]),
             normalize_references=bool(config.get("sound_norm_refs", False)),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        _check(settings)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise EngineUnavailable(
             f"{path} is no configuration of XTTS v2 ({type(error).__name__}: {error}).", fix=_IMPORT_AGAIN
         ) from error
@@ -217,35 +230,74 @@ def _settings(path: Path) -> Settings:
     return settings
 
 
+def _check(settings: Settings) -> None:
+    """Raises ValueError."""
+    counts = ("layers", "channels", "heads", "audio_tokens", "max_audio", "max_text")
+    seconds = ("condition_chunk_seconds", "reference_seconds")
+    for name in (*counts, *seconds):
+        if getattr(settings, name) < 1:
+            raise ValueError(f"{name} is {getattr(settings, name)}")
+    if settings.channels % settings.heads:
+        raise ValueError(f"{settings.channels} channels for {settings.heads} heads")
+    if settings.max_codes < 1:
+        raise ValueError(f"max_audio is {settings.max_audio}")
+    for name in ("start_audio", "stop_audio"):
+        if not 0 <= getattr(settings, name) < settings.audio_tokens:
+            raise ValueError(f"{name} is {getattr(settings, name)} of {settings.audio_tokens}")
+    for name in ("temperature", "top_p", "repetition_penalty"):
+        if not 0 < getattr(settings, name) < math.inf:
+            raise ValueError(f"{name} is {getattr(settings, name)}")
+    if settings.top_k < 0:
+        raise ValueError(f"top_k is {settings.top_k}")
+
+
 def _stand_in(name: str) -> type:
     """An empty class for a configuration that lies beside the tensors: read over, and nothing of it is run."""
     return type(name.rpartition(".")[2], (), {})
 
 
-def _official_tensors(path: Path) -> dict[str, Callable[[], Tensor]]:
+def _official_tensors(path: Path) -> dict[str, _Stored]:
     try:
         with torch.serialization.safe_globals([(_stand_in(name), name) for name in _CONFIGURATIONS]):
             loaded = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         state = loaded.get("model", loaded)
         items = {str(name).removeprefix("xtts."): tensor for name, tensor in state.items()}
-    except (OSError, RuntimeError, pickle.UnpicklingError, KeyError, AttributeError, TypeError) as error:
+        return {name: _Stored(shape, read) for name, shape, read in _plain(items)}
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        pickle.UnpicklingError,
+        KeyError,
+        AttributeError,
+        TypeError,
+    ) as error:
         raise EngineUnavailable(
             f"{path} is damaged, or holds more than weights ({type(error).__name__}).",
             fix=f"It is read without running code in it, on purpose. {_IMPORT_AGAIN}",
         ) from error
-    tensors: dict[str, Callable[[], Tensor]] = {}
+
+
+def _plain(items: Mapping[str, Any]) -> Iterator[tuple[str, layout.Shape, Callable[[], Tensor]]]:
+    """What speaking needs: names, shapes, and how to read it. Raises TypeError and ValueError for what is no plain
+    tensor."""
     directions = {match[1]: name for name in items if (match := _DIRECTION.match(name))}
     for name, tensor in items.items():
         if not name.startswith(_NEEDED) or name.startswith(_UNNEEDED) or ".torch_spec." in name:
             continue
+        if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+            raise TypeError(name)
+        shape = tuple(tensor.shape)
         if match := _FOLDED.match(name):
             if match[1] in directions:
-                tensors[f"{match[1]}.weight"] = _folding(tensor, items[directions[match[1]]])
+                direction = items[directions[match[1]]]
+                if tensor.numel() != direction.shape[0]:
+                    raise ValueError(name)
+                yield f"{match[1]}.weight", tuple(direction.shape), _folding(tensor, direction)
         elif _GPT2_MATRIX.match(name):
-            tensors[name] = tensor.t
+            yield name, shape[::-1], tensor.t
         elif not _DIRECTION.match(name) and tensor.is_floating_point():
-            tensors[name] = _constantly(tensor)
-    return tensors
+            yield name, shape, _constantly(tensor)
 
 
 def _constantly(tensor: Tensor) -> Callable[[], Tensor]:
@@ -263,10 +315,11 @@ def _folding(norm: Tensor, direction: Tensor) -> Callable[[], Tensor]:
     return fold
 
 
-def _converted_tensors(path: Path) -> dict[str, Callable[[], Tensor]]:
+def _converted_tensors(path: Path) -> dict[str, _Stored]:
     try:
         file: Any = safetensors.safe_open(path, framework="pt")
         metadata = file.metadata() or {}
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (OSError, safetensors.SafetensorError) as error:
         raise EngineUnavailable(f"{path} is damaged ({error}).", fix=_IMPORT_AGAIN) from error
     if metadata.get("format") != FORMAT:
@@ -277,7 +330,7 @@ def _converted_tensors(path: Path) -> dict[str, Callable[[], Tensor]]:
     def reading(name: str) -> Callable[[], Tensor]:
         return lambda: file.get_tensor(name)
 
-    return {name: reading(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+    return {name: _Stored(shape, reading(name)) for name, shape in shapes.items()}
 
 
 def _write_safetensors(path: Path, weights: Weights, precision: str) -> None:

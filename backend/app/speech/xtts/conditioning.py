@@ -15,14 +15,14 @@ from torch import Tensor
 
 from app.speech.interface import Recording, SpeechError
 from app.speech.xtts.checkpoint import Settings, Weights
+from app.speech.xtts.layout import HEAD_CHANNELS, MEL_BANDS
 from app.speech.xtts.speaker import RATE as SPEAKER_RATE
 from app.speech.xtts.speaker import SpeakerEncoder
 from app.speech.xtts.spectrum import mel_filters, power_mel, resample
 
 RATE = 22050
 MIN_SECONDS = 0.33
-_BANDS, _N_FFT, _WINDOW, _HOP, _F_MAX = 80, 2048, 1024, 256, 8000.0
-_HEAD_CHANNELS = 64  # of the perceiver, fixed by its design
+_N_FFT, _WINDOW, _HOP, _F_MAX = 2048, 1024, 256, 8000.0
 
 
 class BadRecording(SpeechError):
@@ -46,10 +46,8 @@ class Conditioning:
             for part in ("conditioning_encoder", "conditioning_perceiver")
             for name in gpt.under(part).names()
         }
-        gpt("conditioning_encoder.init.weight", settings.channels, _BANDS, 1)
-        gpt("conditioning_perceiver.latents", -1, settings.channels)
-        self._mel_stats = weights("mel_stats", _BANDS).to(device)
-        self._filters = mel_filters(_BANDS, _N_FFT, RATE, _F_MAX, slaney=True).to(device)
+        self._mel_stats = weights("mel_stats").to(device)
+        self._filters = mel_filters(MEL_BANDS, _N_FFT, RATE, _F_MAX, slaney=True).to(device)
         self._window = torch.hann_window(_WINDOW, device=device)
 
     @torch.inference_mode()
@@ -136,7 +134,7 @@ class Conditioning:
 
 def _split_heads(x: Tensor) -> Tensor:
     """(length, heads × 64) → (heads, length, 64)."""
-    return x.view(x.shape[0], -1, _HEAD_CHANNELS).transpose(0, 1)
+    return x.view(x.shape[0], -1, HEAD_CHANNELS).transpose(0, 1)
 
 
 def _groups(channels: int) -> int:

@@ -151,8 +151,8 @@ class Gpt:
         self.device = device
         self.dtype = self.cached = compute_dtype(precision)
         self.bits: float = weight_bits(precision)
-        channels, gpt = settings.channels, weights.under("gpt")
-        self._width = channels // settings.heads
+        gpt = weights.under("gpt")
+        self._width = settings.channels // settings.heads
         self._fast: _Fast | None = None
         self._layers: list[Layer] = []
         if gpu_layers.supported(settings, device):
@@ -166,16 +166,14 @@ class Gpt:
                 _layer(gpt.under(f"gpt.h.{number}"), settings, precision, device)
                 for number in range(settings.layers)
             ]
-            self._last_norm = _norm(gpt, "gpt.ln_f", channels, device)
-            self._final_norm = _norm(gpt, "final_norm", channels, device)
-            weight = gpt("mel_head.weight", settings.audio_tokens, channels)
+            self._last_norm = _norm(gpt, "gpt.ln_f", device)
+            self._final_norm = _norm(gpt, "final_norm", device)
             # The head stays fp32: it is small, and its logits decide.
-            self._head = linear(weight, gpt("mel_head.bias", settings.audio_tokens), "fp32", device)
-        codes, texts = settings.audio_tokens, settings.text_tokens
-        self._text = gpt("text_embedding.weight", texts, channels).to(device)
-        self._text_positions = gpt("text_pos_embedding.emb.weight", -1, channels).to(device)
-        self._code = gpt("mel_embedding.weight", codes, channels).to(device)
-        self._code_positions = gpt("mel_pos_embedding.emb.weight", -1, channels).to(device)
+            self._head = linear(gpt("mel_head.weight"), gpt("mel_head.bias"), "fp32", device)
+        self._text = gpt("text_embedding.weight").to(device)
+        self._text_positions = gpt("text_pos_embedding.emb.weight").to(device)
+        self._code = gpt("mel_embedding.weight").to(device)
+        self._code_positions = gpt("mel_pos_embedding.emb.weight").to(device)
 
     @property
     def compiled(self) -> bool:
@@ -334,28 +332,22 @@ def _look(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
     return torch.bmm(weights.view(-1, 1, length), values.reshape(-1, length, head)).view(rows, -1)
 
 
-def _norm(weights: Weights, name: str, channels: int, device: torch.device) -> Norm:
-    return Norm(weights(f"{name}.weight", channels).to(device), weights(f"{name}.bias", channels).to(device))
+def _norm(weights: Weights, name: str, device: torch.device) -> Norm:
+    return Norm(weights(f"{name}.weight").to(device), weights(f"{name}.bias").to(device))
 
 
 def _layer(weights: Weights, settings: Settings, precision: Precision, device: torch.device) -> Layer:
-    channels = settings.channels
+    def product(name: str, gelu: bool = False) -> Linear:
+        return linear(weights(f"{name}.weight"), weights(f"{name}.bias"), precision, device, gelu)
 
-    def product(name: str, out: int, into: int, gelu: bool = False) -> Linear:
-        return linear(
-            weights(f"{name}.weight", out, into), weights(f"{name}.bias", out), precision, device, gelu
-        )
-
-    qkv_weight = weights("attn.c_attn.weight", 3 * channels, channels)
-    qkv_bias = weights("attn.c_attn.bias", 3 * channels)
-    scale = (channels // settings.heads) ** -0.5
-    qkv_weight[:channels] *= scale
-    qkv_bias[:channels] *= scale
+    qkv = weights("attn.c_attn.weight"), weights("attn.c_attn.bias")
+    for tensor in qkv:
+        tensor[: settings.channels] *= (settings.channels // settings.heads) ** -0.5
     return Layer(
-        norm_1=_norm(weights, "ln_1", channels, device),
-        qkv=linear(qkv_weight, qkv_bias, precision, device),
-        projection=product("attn.c_proj", channels, channels),
-        norm_2=_norm(weights, "ln_2", channels, device),
-        expansion=product("mlp.c_fc", 4 * channels, channels, gelu=True),
-        contraction=product("mlp.c_proj", channels, 4 * channels),
+        norm_1=_norm(weights, "ln_1", device),
+        qkv=linear(*qkv, precision, device),
+        projection=product("attn.c_proj"),
+        norm_2=_norm(weights, "ln_2", device),
+        expansion=product("mlp.c_fc", gelu=True),
+        contraction=product("mlp.c_proj"),
     )

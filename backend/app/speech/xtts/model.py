@@ -48,17 +48,14 @@ class Model:
         checkpoint = open_checkpoint(folder)
         self.settings = checkpoint.settings
         self.fingerprint = fingerprint(checkpoint)
-        self.tokenizer = Tokenizer(checkpoint.vocabulary)
+        self.tokenizer = Tokenizer(checkpoint.vocabulary, checkpoint.text_tokens)
         weights = checkpoint.weights
         with memory.loading(), torch.inference_mode():
             self.gpt = Gpt(weights, self.settings, self.precision, self.device)
-            self.vocoder = Vocoder(
-                weights.under("hifigan_decoder.waveform_decoder"), self.settings, self.precision, self.device
-            )
+            decoder = weights.under("hifigan_decoder")
+            self.vocoder = Vocoder(decoder.under("waveform_decoder"), self.precision, self.device)
             self._speaker = SpeakerEncoder(
-                weights.under("hifigan_decoder.speaker_encoder"),
-                self.device,
-                quickly=self.precision != "fp32",
+                decoder.under("speaker_encoder"), self.device, quickly=self.precision != "fp32"
             )
             self._conditioning = Conditioning(weights, self.settings, self._speaker, self.device)
         self.description = f"XTTS v2 in {self.precision} on {self.device}"

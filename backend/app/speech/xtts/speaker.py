@@ -41,7 +41,6 @@ class SpeakerEncoder:
             for block in range(100)
             if weights.has(f"layer{stage}.{block}.conv1.weight")
         ]
-        weights("fc.weight", 512, -1)  # says what is wrong before the first voice does
         self._quickly = quickly
         self._compiled: _Compiled | None = None
         self._compiling = threading.Lock()

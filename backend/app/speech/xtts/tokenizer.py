@@ -25,9 +25,10 @@ class UnsupportedLanguage(SpeechError):
 
 
 class Tokenizer:
-    """`vocab.json` of one checkpoint. Raises EngineUnavailable where that file cannot be used."""
+    """`vocab.json` of one checkpoint, whose model knows `known` ids. Raises EngineUnavailable where that file cannot
+    be used."""
 
-    def __init__(self, vocab_path: Path | str) -> None:
+    def __init__(self, vocab_path: Path | str, known: int) -> None:
         path = Path(vocab_path)
         try:
             text = path.read_text(encoding="utf-8")
@@ -43,11 +44,12 @@ class Tokenizer:
                 f"{path} is no vocabulary of the tokenizers library: {error}",
                 fix="Fetch or import the XTTS v2 weights again: vocab.json is damaged.",
             ) from error
-
-    @property
-    def size(self) -> int:
-        """How many ids there are."""
-        return int(self._vocabulary.get_vocab_size())
+        last = max(self._vocabulary.get_vocab().values(), default=0)
+        if last >= known:
+            raise EngineUnavailable(
+                f"{path} has ids up to {last}, and the model knows those below {known}.",
+                fix="vocab.json, config.json and the weights must be of one model: fetch or import them again.",
+            )
 
     def languages(self) -> frozenset[str]:
         """Codes that `encode` takes."""

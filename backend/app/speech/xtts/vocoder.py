@@ -19,20 +19,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.speech.xtts import gpu
-from app.speech.xtts.checkpoint import Settings, Weights
+from app.speech.xtts.checkpoint import Weights
 from app.speech.xtts.compiled import convolutions, library
 from app.speech.xtts.compiled.convolutions import Convolution, Link, Place
 from app.speech.xtts.compiled.tiles import width
+from app.speech.xtts.layout import DILATIONS, STRIDES
 from app.speech.xtts.linear import Precision, compute_dtype
 
 RATE = 24000
 HOP = 256
-SPEAKER = 512  # numbers of a speaker embedding
 # Half the receptive field: 3 of the first convolution, 1 + 7.5 of the first stage, then ever less: 13.3.
 CONTEXT = 14
 _SLOPE, _LAST_SLOPE = 0.1, 0.01  # of the leaky ReLUs
-_STRIDES = (8, 8, 2, 2)
-_DILATIONS = (1, 3, 5)
 
 
 class Frames:
@@ -96,18 +94,15 @@ class Vocoder:
     and nearer to fp32.
     """
 
-    def __init__(
-        self, weights: Weights, settings: Settings, precision: Precision, device: torch.device
-    ) -> None:
+    def __init__(self, weights: Weights, precision: Precision, device: torch.device) -> None:
         self._device = device
-        weights("conv_pre.weight", -1, settings.channels, 7)
         self._generator: Callable[[Tensor, Tensor], Tensor]
         self._kernels: Callable[[], list[Callable[[], object]]] = list
         if gpu.usable(device):
             from app.speech.xtts.gpu.generator import Generator
 
             dtype, slopes = compute_dtype(precision), (_SLOPE, _LAST_SLOPE)
-            self._generator = generator = Generator(weights, dtype, device, _STRIDES, _DILATIONS, slopes)
+            self._generator = generator = Generator(weights, dtype, device, STRIDES, DILATIONS, slopes)
             self._kernels = generator.kernels
         elif precision != "fp32" and library.supported(device) and _Compiled.fits(weights):
             self._generator = _Compiled(weights)
@@ -131,7 +126,7 @@ class Vocoder:
 
 def _kernels(weights: Weights) -> int:
     """How many blocks, each with a kernel of its own, a stage has."""
-    return sum(1 for name in weights.names() if name.endswith("convs1.0.weight")) // len(_STRIDES)
+    return sum(1 for name in weights.names() if name.endswith("convs1.0.weight")) // len(STRIDES)
 
 
 class _Plain:
@@ -154,7 +149,7 @@ class _Plain:
         x = x.contiguous(memory_format=torch.channels_last)
         speaker = speakers.to(self._dtype)[:, :, None, None]
         x = self._convolve("conv_pre", x) + self._convolve("cond_layer", speaker)
-        for stage, stride in enumerate(_STRIDES):
+        for stage, stride in enumerate(STRIDES):
             kernel = w[f"ups.{stage}.weight"].shape[-1]
             x = F.conv_transpose2d(
                 F.leaky_relu(x, _SLOPE),
@@ -177,7 +172,7 @@ class _Plain:
         )
 
     def _block(self, name: str, x: Tensor) -> Tensor:
-        for number, dilation in enumerate(_DILATIONS):
+        for number, dilation in enumerate(DILATIONS):
             y = self._convolve(f"{name}.convs1.{number}", F.leaky_relu(x, _SLOPE), dilation)
             y = self._convolve(f"{name}.convs2.{number}", F.leaky_relu_(y, _SLOPE))
             x = y.add_(x)
@@ -198,14 +193,14 @@ class _Compiled:
         self._take(weights, "conv_pre", slope=1.0)
         self._listen(weights, "conv_pre", "cond_layer")
         divisor = 1
-        for stage, stride in enumerate(_STRIDES):
+        for stage, stride in enumerate(STRIDES):
             name = f"ups.{stage}"
             up = weights(f"{name}.weight") / divisor
             self._convolutions[name] = Convolution.upsampling(up, stride, _SLOPE)
             self._biases[name] = self._padded(weights(f"{name}.bias")).repeat(stride)
             self._listen(weights, name, f"conds.{stage}", stride)
             for block in self._blocks(stage):
-                for number, dilation in enumerate(_DILATIONS):
+                for number, dilation in enumerate(DILATIONS):
                     self._take(weights, f"resblocks.{block}.convs1.{number}", dilation)
                     self._take(weights, f"resblocks.{block}.convs2.{number}")
             divisor = self._kernels
@@ -213,14 +208,14 @@ class _Compiled:
         self._team = library.Team(torch.get_num_threads())
         self._lock = threading.Lock()
         # Kept, because new memory is slow to write to, page by page.
-        self._signals, self._memory = [torch.empty(0)] * (1 + len(_STRIDES)), torch.empty(0)
+        self._signals, self._memory = [torch.empty(0)] * (1 + len(STRIDES)), torch.empty(0)
 
     @staticmethod
     def fits(weights: Weights) -> bool:
         """Whether convolutions.c has what this generator needs."""
         upsampled = all(
             convolutions.upsamples(weights(f"ups.{stage}.weight"), stride)
-            for stage, stride in enumerate(_STRIDES)
+            for stage, stride in enumerate(STRIDES)
         )
         others = [
             name for name in weights.names() if name.endswith("weight") and name[:4] not in ("ups.", "cond")
@@ -240,7 +235,7 @@ class _Compiled:
         }
         before = Link(self._convolutions["conv_pre"], biases["conv_pre"], Place.INPUT, Place.OUTPUT)
         x = self._run(0, [before], self._padded(frames).contiguous())
-        for stage in range(len(_STRIDES)):
+        for stage in range(len(STRIDES)):
             x = self._run(stage + 1, self._stage(stage, biases), x)
         return torch.tanh(x[:, 0])
 
@@ -260,11 +255,11 @@ class _Compiled:
         def link(name: str, x: Place, y: Place, *others: Place) -> Link:
             return Link(self._convolutions[name], biases[name], x, y, *others)
 
-        links = [link(f"ups.{stage}", Place.INPUT, up)._replace(expand=_STRIDES[stage])]
+        links = [link(f"ups.{stage}", Place.INPUT, up)._replace(expand=STRIDES[stage])]
         for block in self._blocks(stage):
             before, so_far = up, Place.NOTHING if block == self._blocks(stage)[0] else total
-            for number in range(len(_DILATIONS)):
-                name, last = f"resblocks.{block}.convs{{}}.{number}", number == len(_DILATIONS) - 1
+            for number in range(len(DILATIONS)):
+                name, last = f"resblocks.{block}.convs{{}}.{number}", number == len(DILATIONS) - 1
                 links.append(link(name.format(1), before, inner))
                 links.append(
                     link(name.format(2), inner, total, before, so_far)
@@ -272,7 +267,7 @@ class _Compiled:
                     else link(name.format(2), inner, state, before)
                 )
                 before = state
-        if stage == len(_STRIDES) - 1:
+        if stage == len(STRIDES) - 1:
             return [*links, link("conv_post", total, Place.OUTPUT)]
         return [*links[:-1], links[-1]._replace(y=Place.OUTPUT)]
 

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.speech.xtts.vocoder import CONTEXT, HOP, SPEAKER, Frames, Vocoder
+from app.speech.xtts.layout import SPEAKER
+from app.speech.xtts.vocoder import CONTEXT, HOP, Frames, Vocoder
 
 FIRST_CODES = 8  # before the first audio of a stream
 _LEAST_CODES, _MOST_CODES = 8, 32  # between later pieces

@@ -128,7 +128,17 @@ def test_a_missing_tensor_is_named(folder: Path) -> None:
     [
         ("gpt_n_model_channels", 128, "shape"),
         ("gpt_layers", 3, r"gpt\.gpt\.h\.2"),
-        ("gpt_num_audio_tokens", 7, "shape"),
+        ("gpt_num_audio_tokens", 1100, "shape"),
+        ("gpt_max_audio_tokens", 200, "shape"),
+        ("gpt_max_text_tokens", 100, "shape"),
+        ("gpt_start_text_token", 600, "600 text tokens"),
+        ("gpt_stop_text_token", -1, "600 text tokens"),
+        ("gpt_start_audio_token", 1026, "start_audio"),
+        ("gpt_layers", 0, "layers is 0"),
+        ("gpt_layers", 10**9, r"gpt\.gpt\.h\.2"),
+        ("gpt_layers", float("inf"), "OverflowError"),
+        ("gpt_n_heads", 0, "heads is 0"),
+        ("gpt_n_heads", 3, "64 channels for 3 heads"),
     ],
 )
 def test_config_of_another_model(folder: Path, key: str, value: int, said: str) -> None:
@@ -139,8 +149,42 @@ def test_config_of_another_model(folder: Path, key: str, value: int, said: str) 
         Model(folder, "fp32")
 
 
+@pytest.mark.parametrize("key", ["temperature", "top_p", "repetition_penalty", "top_k", "max_ref_len"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1])
+def test_settings_that_nobody_can_speak_with(folder: Path, key: str, value: float) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config[key] = value
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(EngineUnavailable, match=r"config\.json is no configuration"):
+        open_checkpoint(folder)
+
+
+@pytest.mark.parametrize("name", ["gpt.gpt.h.0.mlp.c_fc.weight", "mel_stats"])
+@pytest.mark.parametrize("kind", ["text", "meta", "four dimensions"])
+def test_what_is_no_plain_tensor(folder: Path, name: str, kind: str) -> None:
+    def change(state: dict[str, Any]) -> Any:
+        tensor = state["model"][name]
+        other = {
+            "text": "weight",
+            "meta": tensor.to("meta"),
+            "four dimensions": tensor[None, None, None],
+        }[kind]
+        return {"model": state["model"] | {name: other}}
+
+    resave(folder, change)
+    with pytest.raises(EngineUnavailable, match="damaged" if kind != "four dimensions" else "shape"):
+        open_checkpoint(folder)
+
+
+def test_a_norm_that_does_not_fit_its_direction(folder: Path) -> None:
+    name = "hifigan_decoder.waveform_decoder.ups.0.parametrizations.weight.original0"
+    resave(folder, lambda state: {"model": state["model"] | {name: state["model"][name][:-1]}})
+    with pytest.raises(EngineUnavailable, match="damaged"):
+        open_checkpoint(folder)
+
+
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"model_args": 3}', '{"model_args": {"gpt_layers": "many"}}']
+    "text", ["", "[" * 100_000, "[]", "{}", '{"model_args": 3}', '{"model_args": {"gpt_layers": "many"}}']
 )
 def test_unusable_config(folder: Path, text: str) -> None:
     (folder / "config.json").write_text(text)

@@ -22,7 +22,7 @@ WRITTEN: dict[str, list[dict[str, Any]]] = json.loads((REFERENCE / "tokenizer.js
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    return Tokenizer(REFERENCE / "vocab.json")
+    return Tokenizer(REFERENCE / "vocab.json", 6681)
 
 
 @pytest.mark.parametrize("case", WRITTEN["cases"], ids=lambda case: case["text"].strip()[:20])
@@ -77,5 +77,12 @@ def test_a_bad_vocabulary_says_what_to_do(tmp_path: Path, content: bytes | None)
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(EngineUnavailable) as refusal:
-        Tokenizer(path)
+        Tokenizer(path, 6681)
     assert "vocab.json" in refusal.value.fix
+
+
+def test_a_vocabulary_of_another_model_is_refused() -> None:
+    last = max(json.loads((REFERENCE / "vocab.json").read_text("utf-8"))["model"]["vocab"].values())
+    Tokenizer(REFERENCE / "vocab.json", last + 1)
+    with pytest.raises(EngineUnavailable, match=f"ids up to {last}, and the model knows those below {last}"):
+        Tokenizer(REFERENCE / "vocab.json", last)

@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 def vocoder_of(folder: Path, precision: Any = "fp32") -> Vocoder:
     opened = open_checkpoint(folder)
-    return Vocoder(opened.weights.under("hifigan_decoder.waveform_decoder"), opened.settings, precision, CPU)
+    return Vocoder(opened.weights.under("hifigan_decoder.waveform_decoder"), precision, CPU)
 
 
 @pytest.fixture(scope="module")

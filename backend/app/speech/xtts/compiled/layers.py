@@ -150,10 +150,8 @@ class CompiledLayers:
     def _layer(self, weights: Weights, settings: Settings, precision: Precision) -> _Layer:
         channels, scale = settings.channels, (settings.channels // settings.heads) ** -0.5
 
-        def product(
-            name: str, out: int, into: int, change: Callable[[Tensor], None] | None = None
-        ) -> _Product:
-            weight, bias = weights(f"{name}.weight", out, into), weights(f"{name}.bias", out)
+        def product(name: str, change: Callable[[Tensor], None] | None = None) -> _Product:
+            weight, bias = weights(f"{name}.weight"), weights(f"{name}.bias")
             if change is not None:  # the query is divided by the root of the head's size
                 change(weight)
                 change(bias)
@@ -163,24 +161,24 @@ class CompiledLayers:
             tensor[:channels] *= scale
 
         return _Layer(
-            *self._norms(weights, channels, "ln_1", "ln_2"),
-            product("attn.c_attn", 3 * channels, channels, divide),
-            product("attn.c_proj", channels, channels),
-            product("mlp.c_fc", 4 * channels, channels),
-            product("mlp.c_proj", channels, 4 * channels),
+            *self._norms(weights, "ln_1", "ln_2"),
+            product("attn.c_attn", divide),
+            product("attn.c_proj"),
+            product("mlp.c_fc"),
+            product("mlp.c_proj"),
         )
 
     def _head(self, weights: Weights, settings: Settings, precision: Literal["fp32", "fp16"]) -> _Head:
-        codes, channels = settings.audio_tokens, settings.channels
-        weight, bias = weights("mel_head.weight", codes, channels), weights("mel_head.bias", codes)
+        codes = settings.audio_tokens
+        weight, bias = weights("mel_head.weight"), weights("mel_head.bias")
         more = -codes % PANEL
         product = packed(F.pad(weight, (0, 0, 0, more)), F.pad(bias, (0, more)), precision, self._team)
-        norms = self._norms(weights, channels, "gpt.ln_f", "final_norm")
+        norms = self._norms(weights, "gpt.ln_f", "final_norm")
         return _Head(*norms, _Product(*map(self._keep, product)), codes + more, CODES[precision])
 
-    def _norms(self, weights: Weights, channels: int, *names: str) -> list[int | None]:
+    def _norms(self, weights: Weights, *names: str) -> list[int | None]:
         return [
-            self._keep(weights(f"{name}.{part}", channels).float().clone())
+            self._keep(weights(f"{name}.{part}").float().clone())
             for name in names
             for part in ("weight", "bias")
         ]

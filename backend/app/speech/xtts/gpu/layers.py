@@ -85,9 +85,7 @@ class GpuLayers:
         ]
         self._last = (*self._norm(weights, "gpt.ln_f"), *self._norm(weights, "final_norm"))
         # The head stays fp32: it is small, and its logits decide.
-        codes = settings.audio_tokens
-        weight = weights("mel_head.weight", codes, settings.channels)
-        self._head = self._product(weight, weights("mel_head.bias", codes), "fp32")
+        self._head = self._product(weights("mel_head.weight"), weights("mel_head.bias"), "fp32")
 
     def kernels(self, longest: int) -> list[Callable[[], object]]:
         """As Runner.kernels: a pass for every way that products are cut in."""
@@ -229,19 +227,19 @@ class GpuLayers:
     def _layer(self, weights: Weights, precision: Precision) -> _Layer:
         channels, heads = self._settings.channels, self._settings.heads
 
-        def product(name: str, out: int, into: int) -> tuple[Tensor, Tensor]:
-            return weights(f"{name}.weight", out, into), weights(f"{name}.bias", out)
+        def product(name: str) -> tuple[Tensor, Tensor]:
+            return weights(f"{name}.weight"), weights(f"{name}.bias")
 
-        qkv = product("attn.c_attn", 3 * channels, channels)
+        qkv = product("attn.c_attn")
         for tensor in qkv:  # the query is divided by the root of the head's size
             tensor[:channels] *= (channels // heads) ** -0.5
         return _Layer(
             norm_1=self._norm(weights, "ln_1"),
             qkv=self._product(*qkv, precision),
-            projection=self._product(*product("attn.c_proj", channels, channels), precision, split=True),
+            projection=self._product(*product("attn.c_proj"), precision, split=True),
             norm_2=self._norm(weights, "ln_2"),
-            expansion=self._product(*product("mlp.c_fc", 4 * channels, channels), precision),
-            contraction=self._product(*product("mlp.c_proj", channels, 4 * channels), precision, split=True),
+            expansion=self._product(*product("mlp.c_fc"), precision),
+            contraction=self._product(*product("mlp.c_proj"), precision, split=True),
         )
 
     def _product(self, weight: Tensor, bias: Tensor, precision: Precision, split: bool = False) -> _Product:
@@ -252,7 +250,7 @@ class GpuLayers:
         return _Product(weight.to(self._device, compute_dtype(precision)), bias.to(self._device), splits)
 
     def _norm(self, weights: Weights, name: str) -> _Norm:
-        weight, shift = (weights(f"{name}.{part}", self._settings.channels) for part in ("weight", "bias"))
+        weight, shift = (weights(f"{name}.{part}") for part in ("weight", "bias"))
         return weight.to(self._device), shift.to(self._device)
 
 

@@ -359,7 +359,7 @@ def vocoder_of(folder: Path, precision: Any = "bf16", compiled: bool = True) -> 
     with pytest.MonkeyPatch.context() as patch:
         if not compiled:
             patch.setattr(library, "supported", lambda device: False)
-        vocoder = Vocoder(weights, opened.settings, precision, CPU)
+        vocoder = Vocoder(weights, precision, CPU)
     assert vocoder.compiled == (compiled and precision != "fp32")
     return vocoder
 
@@ -440,4 +440,4 @@ def test_a_vocoder_of_other_filters_is_pytorchs(tiny_folder: Path, monkeypatch: 
     opened = open_checkpoint(tiny_folder)
     weights = opened.weights.under("hifigan_decoder.waveform_decoder")
     monkeypatch.setattr(convolutions, "_MOST_TAPS", 9)
-    assert not Vocoder(weights, opened.settings, "bf16", CPU).compiled
+    assert not Vocoder(weights, "bf16", CPU).compiled

@@ -84,7 +84,7 @@ def again() -> Any:
 def works_without(tiny_folder: Path) -> None:
     opened = open_checkpoint(tiny_folder)
     gpt = Gpt(opened.weights, opened.settings, "bf16", CPU)
-    vocoder = Vocoder(opened.weights.under("hifigan_decoder.waveform_decoder"), opened.settings, "bf16", CPU)
+    vocoder = Vocoder(opened.weights.under("hifigan_decoder.waveform_decoder"), "bf16", CPU)
     assert not gpt.compiled
     assert not vocoder.compiled
     channels = opened.settings.channels

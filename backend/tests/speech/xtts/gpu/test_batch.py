@@ -39,9 +39,9 @@ def some(voice: VoiceState, count: int) -> list[Utterance]:
 def over_pages(paged: Gpt, folder: Path, fingerprint: str, slots: int, room: int) -> Batch:
     opened = open_checkpoint(folder)
     weights = opened.weights.under("hifigan_decoder.waveform_decoder")
-    vocoder = Vocoder(weights, opened.settings, "fp32", CPU)
+    vocoder = Vocoder(weights, "fp32", CPU)
     runner = Runner(paged, slots, Sampling(), room)
-    tokenizer = Tokenizer(opened.vocabulary)
+    tokenizer = Tokenizer(opened.vocabulary, opened.text_tokens)
     batch = Batch(tokenizer, runner, Voicing(vocoder, CPU), opened.settings, fingerprint, CPU)
     batch.exact_codes = 60
     return batch

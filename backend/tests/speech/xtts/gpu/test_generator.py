@@ -10,8 +10,9 @@ from torch import Tensor
 from app.speech.xtts import vocoder
 from app.speech.xtts.checkpoint import Weights, open_checkpoint
 from app.speech.xtts.gpu.generator import Generator
+from app.speech.xtts.layout import DILATIONS, SPEAKER, STRIDES
 from app.speech.xtts.linear import Precision, compute_dtype
-from app.speech.xtts.vocoder import HOP, SPEAKER
+from app.speech.xtts.vocoder import HOP
 from tests.speech.xtts.gpu.devices import CUDA, DEVICE, error, noise
 
 CHANNELS = 64
@@ -35,7 +36,7 @@ def weights(tiny_folder: Path) -> Weights:
 @pytest.fixture(scope="module")
 def generator(weights: Weights, precision: Precision) -> Generator:
     slopes = (vocoder._SLOPE, vocoder._LAST_SLOPE)
-    return Generator(weights, compute_dtype(precision), DEVICE, vocoder._STRIDES, vocoder._DILATIONS, slopes)
+    return Generator(weights, compute_dtype(precision), DEVICE, STRIDES, DILATIONS, slopes)
 
 
 def windows(batch: int, length: int, seed: int = 0) -> tuple[Tensor, Tensor]:
