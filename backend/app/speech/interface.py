@@ -40,10 +40,9 @@ class BadVoice(SpeechError):
 
 
 class RunawayGeneration(SpeechError):
-    """The model went on past the cap that the text allows; another seed usually ends."""
+    """The model went on past the cap that the text allows, with every seed that the engine tried."""
 
     code = "generation_ran_on"
-    retry = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,8 @@ class Batch:
         self._speeches: dict[str, _Speech] = {}
         self._pieces: list[_Piece] = []
         self._underway: list[tuple[list[_Piece], Spoken]] = []
+        self._tried: list[_Piece] = []  # the last ones that were begun with, well or badly
+        self._suspects: set[str] = set()  # spoken one at a time, since one of them broke a step
         self._events: list[Clip | Failure] = []  # of the step under way; a step that breaks loses none
         # Benchmarks compare runtimes at the same number of codes: then reaching it is the end.
         self.exact_codes: int | None = None
@@ -158,7 +160,7 @@ class Batch:
             self._runner.prepare()
             self._voicing.prepare(self._settings.channels)
         except Exception as error:
-            if self.slots == 1 or not ran_out(error):
+            if self._runner.slots == 1 or not ran_out(error):
                 raise
             self._shrink(error)
             self.prepare()
@@ -184,16 +186,34 @@ class Batch:
             self._shrink(error)
         return self._outcome()
 
-    def abandon(self, error: Exception) -> list[Clip | Failure]:
-        """Something broke: give everything up, and be ready for what comes next."""
+    def recover(self, error: Exception) -> list[Clip | Failure]:
+        """A step broke: begin what it was about again, one utterance at a time, and give up what breaks alone.
+
+        What was heard stays heard.
+        """
+        running = list(self._scheduler.running)
+        begun = {
+            piece.utterance_id
+            for pieces in (self._tried, *(p for p, _ in self._underway))
+            for piece in pieces
+        }
+        suspects = {*running, *(piece.utterance_id for piece in self._pieces if piece.utterance_id in begun)}
+        suspects = suspects or {*self._waited_for()}
+        for request in running:
+            self._scheduler.requeue(request)
+        for piece in self._pieces:
+            piece.begun = False
+        self._tried, self._underway = [], []
+        self._runner.resize(self._runner.slots)
+        if len(suspects) > 1 and not self._suspects:
+            self._suspects = suspects
+            self._scheduler.resize(1, self._runner.room)
+            return self._outcome()
         failure = SpeechError(f"Speaking failed: {type(error).__name__}.")
-        failure.retry = True
-        self._events += [Failure(request, failure) for request in self._waited_for()]
-        self._runner.resize(self.slots)
-        self._scheduler = Scheduler(self.slots, self._runner.room)
-        self._speeches.clear()
-        self._pieces.clear()
-        self._underway.clear()
+        failure.retry = len(suspects) > 1
+        for request in suspects:
+            self.cancel(request)
+            self._fail(request, failure)
         return self._outcome()
 
     def _outcome(self) -> list[Clip | Failure]:
@@ -205,10 +225,12 @@ class Batch:
         return [*self._speeches, *(piece.utterance_id for piece in self._pieces if piece.final)]
 
     def _step(self) -> None:
-        plan = self._scheduler.schedule()
-        if plan.admit:
-            self._runner.admit([self._speeches[request].job for request, _ in plan.admit])
-            self._gather()
+        if self._suspects:
+            self._suspects.intersection_update(self._waited_for())
+            if not self._suspects:
+                self._scheduler.resize(self._runner.slots, self._runner.room)
+        if not (self._suspects and self._pieces):  # suspects are spoken to their ends by themselves
+            self._admit()
         self._voicing.settle()
         self._runner.start()
         self._speak()  # of the step before: on a GPU beside the decoding
@@ -217,6 +239,14 @@ class Batch:
         if self._device.type == "cpu":
             self._speak()
         self._deliver()
+
+    def _admit(self) -> None:
+        plan = self._scheduler.schedule()
+        for request in plan.evicted:
+            self._drop(request)
+        if plan.admit:
+            self._runner.admit([self._speeches[request].job for request, _ in plan.admit])
+            self._gather()
 
     def _gather(self) -> None:
         """Cut what is due into windows, and retire what has ended."""
@@ -243,10 +273,11 @@ class Batch:
         pieces = self._turn()
         if not pieces:
             return
+        self._tried = pieces
         try:
             spoken = self._voicing([window for piece in pieces for window in piece.windows])
         except Exception as error:
-            if self.slots > 1 or not ran_out(error):
+            if self._runner.slots > 1 or not ran_out(error):
                 raise
             for piece in pieces:
                 self.cancel(piece.utterance_id)
@@ -267,6 +298,10 @@ class Batch:
                 if piece in self._pieces:  # else it was cancelled
                     self._pieces.remove(piece)
                     joined = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+                    if not np.isfinite(joined).all():
+                        self.cancel(piece.utterance_id)
+                        self._fail(piece.utterance_id, _no_audio())
+                        continue
                     self._events.append(Clip(piece.utterance_id, joined, RATE, ENGINE, piece.final))
 
     def _turn(self) -> list[_Piece]:
@@ -323,7 +358,7 @@ class Batch:
     def _shrink(self, error: Exception) -> None:
         """Out of memory: halve the batch and begin its utterances again; what was heard stays heard."""
         running = list(self._scheduler.running)
-        if self.slots == 1:
+        if self._runner.slots == 1:
             for request in running:
                 self._scheduler.retire(request)
                 del self._speeches[request]
@@ -332,8 +367,9 @@ class Batch:
         else:
             for request in running:
                 self._scheduler.requeue(request)
-            self._runner.resize(self.slots // 2)
+            self._runner.resize(self._runner.slots // 2)
             self._scheduler.resize(self._runner.slots, self._runner.room)
+            self._suspects.clear()
             self._voicing.shrink()
         _log.warning("tts.xtts.out_of_memory", extra={"slots": self.slots})
 
@@ -342,6 +378,12 @@ def _too_little_memory(error: Exception) -> SpeechError:
     return TooLittleMemory(
         f"There is too little memory to speak even one utterance ({type(error).__name__}).",
         fix="Give the worker more memory, or end what else uses it.",
+    )
+
+
+def _no_audio() -> SpeechError:
+    return BadVoice(
+        "The model computed numbers that are no audio.", fix="Build the voice model again from other samples."
     )
 
 

@@ -260,7 +260,7 @@ class _Worker:
             return self._batch.step()
         except Exception as error:
             _log.exception("tts.xtts.step_failed")
-            return self._batch.abandon(error)
+            return self._batch.recover(error)
 
     def _receive(self) -> bool:
         """Take what has come in, waiting for it if there is nothing else to do; False: close."""

@@ -1,8 +1,8 @@
 """Which request speaks in which slot. Lists and counters only: no tensor, no clock, no thread.
 
-Interactive requests go before the others, and each kind keeps its order of arrival. So that a steady
-stream of interactive requests starves nobody, the oldest other one is next once `PATIENCE` of them have
-overtaken it. Beside a slot, a request takes some of a `room` that all share; if it does not fit yet, those
+Interactive requests go before the others, and each kind keeps its order of arrival. Where all slots are taken,
+the youngest other request gives way and waits again, once at most. So that a steady stream of interactive
+requests starves nobody, the oldest other one is next once `PATIENCE` of them have overtaken it. Beside a slot, a request takes some of a `room` that all share; if it does not fit yet, those
 after it wait as well. Whoever calls this serialises the calls.
 """
 
@@ -19,14 +19,15 @@ PATIENCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the next step does: prefill `admit`, then decode `running`.
+    """What the next step does: forget what was spoken of `evicted`, prefill `admit`, then decode `running`.
 
-    Both hold (request id, slot), by slot. `running` has every request with a slot, those just admitted
-    included.
+    The latter two hold (request id, slot), by slot. `running` has every request with a slot, those just
+    admitted included; those evicted wait again.
     """
 
     admit: tuple[tuple[str, int], ...]
     running: tuple[tuple[str, int], ...]
+    evicted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -52,6 +53,7 @@ class Scheduler:
         self._running: dict[str, int] = {}
         self._interactive: list[_Request] = []
         self._others: list[_Request] = []
+        self._gave_way: set[str] = set()  # those who had a slot taken away for an interactive one
         self._arrivals = 0
         self._overtaken = 0
 
@@ -84,15 +86,23 @@ class Scheduler:
     def schedule(self) -> Plan:
         """Fill the free slots from those who wait, and say who speaks in this step."""
         admitted: dict[str, int] = {}
-        while self._free and (request := self._next()) is not None:
-            admitted[request.id] = self._running[request.id] = heappop(self._free)
-            self._taken += request.size
-        return Plan(_by_slot(admitted), _by_slot(self._running))
+        evicted: list[str] = []
+        while True:
+            if self._free and (request := self._next()) is not None:
+                admitted[request.id] = self._running[request.id] = heappop(self._free)
+                self._taken += request.size
+            elif (victim := self._victim(admitted)) is not None:
+                self.requeue(victim.id)
+                self._gave_way.add(victim.id)
+                evicted.append(victim.id)
+            else:
+                return Plan(_by_slot(admitted), _by_slot(self._running), tuple(evicted))
 
     def retire(self, request_id: str) -> int:
         """A running request ended, well or badly: free its slot and return it. Raises KeyError."""
         slot = self._leave(request_id)
         del self._requests[request_id]
+        self._gave_way.discard(request_id)
         return slot
 
     def cancel(self, request_id: str) -> bool:
@@ -104,6 +114,7 @@ class Scheduler:
         if request is None:
             return False
         self._queue_of(request).remove(request)
+        self._gave_way.discard(request_id)
         return True
 
     def requeue(self, request_id: str) -> None:
@@ -128,12 +139,24 @@ class Scheduler:
 
     def _next(self) -> _Request | None:
         """Take the request whose turn it is out of its queue, if it fits."""
-        first = bool(self._interactive) and not (self._others and self._overtaken >= PATIENCE)
+        first = self._interactive_next()
         queue = self._interactive if first else self._others
         if not queue or self._taken + queue[0].size > self._room:
             return None
         self._overtaken = self._overtaken + 1 if first and self._others else 0
         return queue.pop(0)
+
+    def _interactive_next(self) -> bool:
+        return bool(self._interactive) and not (self._others and self._overtaken >= PATIENCE)
+
+    def _victim(self, admitted: Mapping[str, int]) -> _Request | None:
+        """Who gives way to the interactive request whose turn it is; nobody, if it would not fit all the same."""
+        if not self._interactive_next():
+            return None
+        running = (self._requests[name] for name in self._running if name not in admitted)
+        others = [each for each in running if not each.interactive and each.id not in self._gave_way]
+        room = self._room - self._taken + sum(each.size for each in others)
+        return max(others) if others and self._interactive[0].size <= room else None
 
     def _leave(self, request_id: str) -> int:
         """Take a running request's slot and room away."""

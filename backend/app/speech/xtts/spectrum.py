@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_PHASES = 512  # computed at once: all of those that usual rates have
+
 
 def resample(audio: Tensor, rate: int, wanted: int) -> Tensor:
     """Band-limited by a Hann-windowed sinc, six zero crossings wide, at 0.99 of the lower Nyquist rate.
@@ -24,14 +26,21 @@ def resample(audio: Tensor, rate: int, wanted: int) -> Tensor:
     source, target = rate // divisor, wanted // divisor
     crossings, base = 6, min(source, target) * 0.99
     width = math.ceil(crossings * source / base)
-    taps = torch.arange(-width, width + source, dtype=torch.float64)[None, :] / source
-    phase = torch.arange(0, -target, -1, dtype=torch.float64)[:, None] / target
-    time = ((phase + taps) * base).clamp(-crossings, crossings)
-    window = torch.cos(time * math.pi / crossings / 2) ** 2
-    kernel = torch.sinc(time) * window * (base / source)  # (target, taps)
     padded = F.pad(audio, (width, width + source))
-    frames = F.conv1d(padded[None, None], kernel[:, None].to(audio), stride=source)  # (1, target, frames)
-    return frames[0].T.reshape(-1)[: math.ceil(target * audio.shape[0] / source)]
+    frames = audio.shape[0] // source + 1
+    phases = []
+    # A filter for each of `target` phases. Odd rates have thousands; neighbours hear about the same samples.
+    for phase in torch.arange(target, dtype=torch.float64, device=audio.device).split(_PHASES):
+        first, last = (int(each) * source // target for each in (phase[0], phase[-1]))
+        taps = (
+            torch.arange(first - width, last + 1 - width, dtype=torch.float64, device=audio.device) / source
+        )
+        time = ((taps - phase[:, None] / target) * base).clamp(-crossings, crossings)
+        window = torch.cos(time * math.pi / crossings / 2) ** 2
+        kernel = torch.sinc(time) * window * (base / source)
+        heard = padded[first : first + (frames - 1) * source + kernel.shape[1]]
+        phases.append(F.conv1d(heard[None, None], kernel[:, None].to(audio), stride=source)[0])
+    return torch.cat(phases).T.reshape(-1)[: math.ceil(target * audio.shape[0] / source)]
 
 
 def mel_filters(bands: int, n_fft: int, rate: int, f_max: float, slaney: bool) -> Tensor:

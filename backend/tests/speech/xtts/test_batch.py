@@ -119,7 +119,7 @@ def test_a_run_away_is_tried_twice_more_and_then_fails(tiny: Model, voice: Voice
     (failure,) = events
     assert isinstance(failure, Failure)
     assert isinstance(failure.error, RunawayGeneration)
-    assert failure.error.retry
+    assert not failure.error.retry  # nobody does the same again
     assert len(seeds) == 3
     assert batch._runner.rows == []
 
@@ -172,7 +172,13 @@ def test_interactive_ones_go_first(ending: Model, voice: VoiceState, seeds: list
     batch.step()
     batch.add(utterance(voice, "waiting", seed=seeds[1]))
     batch.add(utterance(voice, "urgent", seed=seeds[2], interactive=True))
-    assert [event.utterance_id for event in run(batch, [])] == ["running", "urgent", "waiting"]
+    batch.step()
+    assert [row.job.id for row in batch._runner.rows] == ["urgent"]
+    events = run(batch, [])
+    assert [event.utterance_id for event in events] == ["urgent", "running", "waiting"]
+    # Whoever gave way is spoken as if it had not.
+    expected = audio_of(run(ending.batch(1), [utterance(voice, "running", seed=seeds[0])]))
+    np.testing.assert_allclose(audio_of(events)["running"], expected["running"], atol=1e-4)
 
 
 @pytest.mark.parametrize("when", ["decoding", "voicing"])
@@ -465,23 +471,120 @@ def test_cancelled_while_its_audio_is_under_way(
     assert {event.utterance_id for event in events} == {str(seeds[1])}
 
 
-def test_abandoned_while_audio_is_under_way(
+def test_a_step_that_breaks_while_audio_is_under_way(
     ending: Model, voice: VoiceState, seeds: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each of those that are not heard to their end fails once, and no late audio follows."""
+    """All is spoken all the same, and once."""
+    some = [utterance(voice, str(seed), seed=seed, stream=True) for seed in seeds[:3]]
+    expected = audio_of(run(ending.batch(4), some))
     batch, _ = late(ending, FOR_EVER, monkeypatch)
-    names = [str(seed) for seed in seeds[:3]]
-    for name in names:
-        batch.add(utterance(voice, name, seed=int(name), stream=True))
+    for item in some:
+        batch.add(item)
     while len(batch._speeches) == 3:
         assert batch.step() == []
-    failed = batch.abandon(RuntimeError("broken"))
-    assert sorted(event.utterance_id for event in failed) == sorted(names)
-    assert all(isinstance(event, Failure) and event.error.retry for event in failed)
-    assert not batch.busy
-    events = run(batch, [utterance(voice, names[0], seed=seeds[0])])
-    assert len(events) == 1
-    ended_once(events, names[:1])
+    assert batch.recover(RuntimeError("broken")) == []
+    assert batch.slots == 1
+    events = run(batch, [])
+    ended_once(events, list(expected))
+    for name, audio in audio_of(events).items():
+        np.testing.assert_allclose(audio, expected[name], atol=1e-4)
+
+
+def recovering(batch: Batch, utterances: Sequence[Utterance]) -> list[Clip | Failure]:
+    """As the engine does it."""
+    for item in utterances:
+        batch.add(item)
+    events: list[Clip | Failure] = []
+    while batch.busy:
+        try:
+            events += batch.step()
+        except Exception as error:
+            events += batch.recover(error)
+    return events
+
+
+@pytest.mark.parametrize("where", ["admit", "start", "voicing"])
+def test_one_that_breaks_steps_takes_nobody_along(
+    where: str, ending: Model, voice: VoiceState, seeds: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [str(seed) for seed in seeds[:5]]
+    some = [utterance(voice, name, seed=int(name), stream=name == names[1]) for name in names]
+    expected = audio_of(run(ending.batch(4), some))
+    batch = ending.batch(4)
+    marked = VoiceState("xtts", voice.arrays | {"speaker": voice.arrays["speaker"] + 1}, voice.metadata)
+    bad = utterance(marked, "bad", seed=seeds[0])
+    admit, start, voicing = batch._runner.admit, batch._runner.start, batch._voicing._vocoder
+
+    def admitting(jobs: Sequence[Any]) -> None:
+        if any(job.id == "bad" for job in jobs):
+            raise IndexError
+        admit(jobs)
+
+    def starting() -> None:
+        if any(row.job.id == "bad" and len(row.codes) > 9 for row in batch._runner.rows):
+            raise IndexError
+        start()
+
+    def speaking(frames: torch.Tensor, speakers: torch.Tensor) -> torch.Tensor:
+        if torch.isclose(speakers, torch.from_numpy(marked.arrays["speaker"])).all(1).any():
+            raise IndexError
+        return voicing(frames, speakers)
+
+    if where == "voicing":
+        monkeypatch.setattr(batch._voicing, "_vocoder", speaking)
+    else:
+        monkeypatch.setattr(batch._runner, where, admitting if where == "admit" else starting)
+    events = recovering(batch, [*some[:3], bad, *some[3:]])
+
+    (failed,) = [event for event in events if isinstance(event, Failure)]
+    assert (failed.utterance_id, str(failed.error)) == ("bad", "Speaking failed: IndexError.")
+    assert not failed.error.retry
+    spoken = audio_of([event for event in events if event is not failed])
+    assert sorted(spoken) == sorted(names)
+    for name, audio in spoken.items():
+        np.testing.assert_allclose(audio, expected[name], atol=1e-4)
+    # All slots are there again.
+    assert set(audio_of(run(batch, [replace(some[0], id="after")]))) == {"after"}
+    assert batch.slots == 4
+
+
+@pytest.mark.parametrize("where", ["admit", "start", "finish", "release", "voicing"])
+def test_what_stays_broken_fails_each_once(
+    where: str, ending: Model, voice: VoiceState, seeds: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = ending.batch(4)
+    part, name = (batch._voicing, "_vocoder") if where == "voicing" else (batch._runner, where)
+    names = [str(seed) for seed in seeds[:6]]
+    with monkeypatch.context() as patch:
+        patch.setattr(part, name, Trouble(getattr(part, name), ValueError("broken")))
+        some = [utterance(voice, name, seed=int(name), stream=name == names[0]) for name in names]
+        ends = ended_once(recovering(batch, some), names)
+    # What was released after its last piece had been cut is spoken all the same.
+    assert all(isinstance(end, Failure) for end in ends.values()) or where == "release"
+    assert set(audio_of(run(batch, [replace(some[0], stream=False)]))) == {names[0]}
+
+
+def test_a_step_without_anybody_that_breaks_fails_all(
+    ending: Model, voice: VoiceState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = ending.batch(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(batch._scheduler, "schedule", Trouble(batch._scheduler.schedule, ValueError()))
+        ended_once(recovering(batch, [utterance(voice)]), ["a"])
+
+
+def test_no_audio_is_a_failure(tiny: Model, voice: VoiceState, seeds: list[int]) -> None:
+    arrays = voice.arrays | {"speaker": np.full(512, 1e38, np.float32)}
+    loud = VoiceState("xtts", arrays, {"checkpoint": tiny.fingerprint})
+    same = VoiceState("xtts", voice.arrays, {"checkpoint": tiny.fingerprint})
+    batch = tiny.batch(2)
+    batch.exact_codes = 20
+    ends = ended_once(
+        run(batch, [utterance(loud, "loud", stream=True), utterance(same, "good")]), ["loud", "good"]
+    )
+    assert isinstance(ends["good"], Clip)
+    assert isinstance(ends["loud"], Failure)
+    assert isinstance(ends["loud"].error, BadVoice)
 
 
 def test_those_that_do_not_fit_the_room_wait(

@@ -136,7 +136,7 @@ def test_it_takes_no_more_than_it_has_room_for(engine: XttsEngine, voice: VoiceS
     assert most <= 2 * 3 + 1  # the count goes up before the engine has it
 
 
-def test_a_broken_step_fails_what_was_underway_and_no_more(
+def test_a_step_that_breaks_once_costs_nobody_anything(
     engine: XttsEngine, voice: VoiceState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine.load()
@@ -153,10 +153,9 @@ def test_a_broken_step_fails_what_was_underway_and_no_more(
 
     monkeypatch.setattr(batch._runner, "start", fail)
     events = asyncio.run(collect(engine, some(voice, 8)))
-    failed = [event for event in events if isinstance(event, Failure) and event.error.retry]
     assert len(events) == 8
-    assert failed
-    assert any(isinstance(event, Clip) for event in events)
+    assert not [event for event in events if isinstance(event, Failure) and event.error.retry]
+    assert calls > 3
 
 
 def test_what_cannot_be_mended_fails_and_the_next_work_finds_a_new_engine(

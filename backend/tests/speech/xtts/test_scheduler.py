@@ -44,6 +44,53 @@ def test_a_steady_stream_of_interactive_requests_starves_nobody() -> None:
     assert spoken == [*(f"urgent {step}" for step in range(PATIENCE)), "patient"]
 
 
+def test_the_youngest_gives_way_to_an_interactive_request() -> None:
+    scheduler = Scheduler(2)
+    for name in "abc":
+        scheduler.add(name)
+    scheduler.schedule()
+    scheduler.add("urgent", interactive=True)
+    assert scheduler.schedule() == Plan((("urgent", 1),), (("a", 0), ("urgent", 1)), ("b",))
+    assert scheduler.waiting == ("b", "c")
+    assert scheduler.schedule() == Plan((), (("a", 0), ("urgent", 1)))
+
+
+def test_nobody_gives_way_twice_nor_to_others_nor_interactive_ones() -> None:
+    scheduler = Scheduler(1)
+    scheduler.add("batch")
+    scheduler.schedule()
+    scheduler.add("first", interactive=True)
+    assert scheduler.schedule().evicted == ("batch",)
+    scheduler.add("second", interactive=True)
+    assert scheduler.schedule().evicted == ()
+    for name in ("first", "second"):
+        scheduler.retire(name)
+        scheduler.schedule()
+    assert dict(scheduler.running) == {"batch": 0}
+    scheduler.add("third", interactive=True)
+    assert scheduler.schedule() == Plan((), (("batch", 0),))
+    scheduler.cancel("batch")
+    scheduler.schedule()
+    scheduler.add("batch")  # another of this name
+    assert scheduler.retire("third") == 0
+    scheduler.schedule()
+    scheduler.add("fourth", interactive=True)
+    assert scheduler.schedule().evicted == ("batch",)
+
+
+def test_nobody_gives_way_in_vain() -> None:
+    scheduler = Scheduler(4, room=10)
+    scheduler.add("kept", interactive=True, size=6)
+    for name in "ab":
+        scheduler.add(name, size=2)
+    scheduler.schedule()
+    scheduler.add("urgent", interactive=True, size=5)
+    assert scheduler.schedule().evicted == ()
+    scheduler.cancel("urgent")
+    scheduler.add("urgent", interactive=True, size=3)
+    assert scheduler.schedule() == Plan((("urgent", 1),), (("kept", 0), ("urgent", 1)), ("b", "a"))
+
+
 def test_cancel_frees_the_place_of_a_waiting_and_of_a_running_request() -> None:
     scheduler = Scheduler(1)
     scheduler.add("running")
@@ -74,7 +121,7 @@ def test_halving_puts_those_without_a_slot_back_in_their_old_places() -> None:
 @pytest.mark.parametrize("interactive", [False, True])
 def test_whoever_does_not_fit_yet_is_not_overtaken(interactive: bool) -> None:
     scheduler = Scheduler(4, room=10)
-    scheduler.add("a", size=6)
+    scheduler.add("a", interactive, size=6)
     scheduler.schedule()
     scheduler.add("b", interactive, size=5)
     scheduler.add("c", size=1)
@@ -152,6 +199,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.interactive: dict[str, bool] = {}
         self.waiting: set[str] = set()
         self.running: dict[str, int] = {}
+        self.gave_way: set[str] = set()
         self.overtaken = 0
 
     def of_kind(self, interactive: bool) -> list[str]:
@@ -161,6 +209,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def forget(self, name: str) -> None:
         self.waiting.discard(name)
         self.running.pop(name, None)
+        self.gave_way.discard(name)
 
     def wait_again(self, name: str) -> None:
         del self.running[name]
@@ -186,20 +235,32 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule()
     def step(self) -> None:
         plan = self.scheduler.schedule()
-        for (
-            name,
-            slot,
-        ) in plan.admit:  # by slot, and the lowest free one is taken first: in order of admission
-            assert slot not in self.running.values()
-            assert name == self.whose_turn()
-            urgent = self.interactive[name]
-            self.overtaken = self.overtaken + 1 if urgent and self.of_kind(False) else 0
-            self.waiting.remove(name)
-            self.running[name] = slot
+        admitted: list[str] = []
+        evicted: list[str] = []
+        while (name := self.whose_turn()) is not None:
+            if len(self.running) < self.slots and self.size[name] <= self.left:
+                urgent = self.interactive[name]
+                self.overtaken = self.overtaken + 1 if urgent and self.of_kind(False) else 0
+                self.waiting.remove(name)
+                self.running[name] = min({*range(self.slots)} - {*self.running.values()})
+                admitted.append(name)
+            elif self.interactive[name] and (victims := self.who_could_give_way(name, admitted)):
+                evicted.append(victims[-1])
+                self.gave_way.add(victims[-1])
+                self.wait_again(victims[-1])
+            else:
+                break
+        assert {name for name, _ in plan.admit} == set(admitted)
+        assert plan.evicted == tuple(evicted)
         assert dict(plan.running) == self.running
         assert [slot for _, slot in plan.running] == sorted(self.running.values())
-        if len(self.running) < self.slots and (next_one := self.whose_turn()) is not None:
-            assert self.size[next_one] > self.left, "a slot idles while someone waits who fits"
+
+    def who_could_give_way(self, to: str, admitted: list[str]) -> list[str]:
+        others = [name for name in self.running if not self.interactive[name]]
+        others = [name for name in others if name not in self.gave_way and name not in admitted]
+        if self.left + sum(self.size[name] for name in others) < self.size[to]:
+            return []
+        return sorted(others, key=self.arrival.__getitem__)
 
     def whose_turn(self) -> str | None:
         """Interactive ones first, until PATIENCE of them have overtaken others that wait; whether they fit or not."""
