@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ from torch import Tensor
 from app.speech.xtts.layout import SPEAKER
 from app.speech.xtts.vocoder import CONTEXT, HOP, Frames, Vocoder
 
-FIRST_CODES = 8  # before the first audio of a stream
+FIRST_CODES = 8  # before the first audio of a stream, and as many more as it takes for so much audio,
+_FIRST_FRAMES = 12  # which lasts until the next piece: at speeds from 1.1 on
 _LEAST_CODES, _MOST_CODES = 8, 32  # between later pieces
 
 
@@ -39,7 +41,8 @@ class Track:
         self._speaker = speaker
         self._frames = Frames(speed)
         self._spoken = 0
-        self._due = FIRST_CODES
+        enough = CONTEXT + _FIRST_FRAMES
+        self._due = next(codes for codes in count(FIRST_CODES) if self._frames.ready(codes) >= enough)
 
     @property
     def begun(self) -> bool:
@@ -56,9 +59,9 @@ class Track:
         an ended utterance are as long as `length` where they can be, to go through the vocoder together
         with others; else they share what there is evenly, and nothing but context is computed twice.
         """
-        count = states.shape[0]
-        self._due = count + min(max(count // 2, _LEAST_CODES), _MOST_CODES)
-        known = self._frames.total(count) if ended else self._frames.ready(count)
+        codes = states.shape[0]
+        self._due = codes + min(max(codes // 2, _LEAST_CODES), _MOST_CODES)
+        known = self._frames.total(codes) if ended else self._frames.ready(codes)
         stop = known if ended else known - CONTEXT
         most = max(1, length - 2 * CONTEXT)
         if not alike and stop > self._spoken:

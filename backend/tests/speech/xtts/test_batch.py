@@ -99,6 +99,21 @@ def test_first_audio_after_eight_codes(ending: Model, voice: VoiceState, seeds: 
     assert len(clip.audio) > CONTEXT * HOP
 
 
+@pytest.mark.parametrize(("speed", "codes"), [(0.5, 8), (1.0, 8), (1.1, 9), (1.3, 11), (1.6, 13), (2.0, 16)])
+def test_a_fast_stream_begins_as_soon_as_it_can_go_on(
+    speed: float, codes: int, tiny: Model, voice: VoiceState
+) -> None:
+    same = VoiceState("xtts", voice.arrays, {"checkpoint": tiny.fingerprint})
+    batch, steps = tiny.batch(1), 0
+    batch.exact_codes = 40
+    batch.add(utterance(same, speed=speed, stream=True))
+    while not (events := batch.step()):
+        steps += 1
+    assert steps + 2 == codes  # the first code comes with the admission
+    assert isinstance(events[0], Clip)
+    assert len(events[0].audio) >= 12 * HOP
+
+
 def test_in_a_batch_as_alone(ending: Model, voice: VoiceState, seeds: list[int]) -> None:
     some = [utterance(voice, str(seed), seed=seed) for seed in seeds]
     together = audio_of(run(ending.batch(4), some))
