@@ -32,6 +32,7 @@ from app.speech.xtts.voicing import FIRST_CODES, Spoken, Track, Voicing, Window
 
 ENGINE = "xtts"
 _ATTEMPTS = 3
+_TURN = 4  # on a CPU, while somebody waits, the others take part in one of so many steps
 _log = logging.getLogger(__name__)
 
 
@@ -105,6 +106,7 @@ class Batch:
         self._underway: list[tuple[list[_Piece], Spoken]] = []
         self._tried: list[_Piece] = []  # the last ones that were begun with, well or badly
         self._suspects: set[str] = set()  # spoken one at a time, since one of them broke a step
+        self._hurried = 0  # steps since the last one in which all took part
         self._events: list[Clip | Failure] = []  # of the step under way; a step that breaks loses none
         # Benchmarks compare runtimes at the same number of codes: then reaching it is the end.
         self.exact_codes: int | None = None
@@ -232,13 +234,25 @@ class Batch:
         if not (self._suspects and self._pieces):  # suspects are spoken to their ends by themselves
             self._admit()
         self._voicing.settle()
-        self._runner.start()
+        self._runner.start(self._hurry())
         self._speak()  # of the step before: on a GPU beside the decoding
         self._runner.finish()
         self._gather()
         if self._device.type == "cpu":
             self._speak()
         self._deliver()
+
+    def _hurry(self) -> list[int]:
+        """The rows that somebody waits for, if the next step is only theirs; none: it is everybody's.
+
+        Beside a full batch a CPU is slower than speech; by themselves a few rows are several times as fast.
+        """
+        urgent = [
+            number for number, row in enumerate(self._runner.rows) if _is_urgent(self._speeches[row.job.id])
+        ]
+        some = 0 < len(urgent) < len(self._runner.rows) and self._runner.can_step_some
+        self._hurried = (self._hurried + 1) % _TURN if some else 0
+        return urgent if self._hurried else []
 
     def _admit(self) -> None:
         plan = self._scheduler.schedule()
@@ -307,8 +321,8 @@ class Batch:
     def _turn(self) -> list[_Piece]:
         """Pieces to begin with now, the urgent ones first.
 
-        While somebody waits, a CPU speaks one of the others a step, so that they delay nobody for long, are
-        not starved, and do not pile up; a GPU speaks them when there are enough to fill it, or when no more of
+        While somebody waits, a CPU speaks one of the others in a step that is everybody's, so that they delay nobody
+        for long, are not starved, and do not pile up; a GPU speaks them when there are enough to fill it, or when no more of
         them are to come. With little memory it is one at a time.
         """
         waiting = [piece for piece in self._pieces if not piece.begun]
@@ -318,7 +332,9 @@ class Batch:
         others = [piece for piece in waiting if not piece.urgent]
         kinds = set(map(_is_urgent, self._speeches.values()))
         if self._device.type == "cpu":
-            if True in kinds:
+            if self._hurried:
+                others.clear()
+            elif True in kinds:
                 del others[max(1, len(others) - self.slots) :]
         elif False in kinds and sum(len(piece.windows) for piece in others) < self._voicing.batch:
             others.clear()

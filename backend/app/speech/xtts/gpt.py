@@ -289,11 +289,14 @@ class Gpt:
             x = self._rest(layer, x, attended)
         return x
 
-    def step(self, x: Tensor, cache: AnyCache, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """`decode`, and of what comes of it `states_and_logits`."""
+    def step(
+        self, x: Tensor, cache: AnyCache, lengths: Tensor, rows: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """`decode`, and of what comes of it `states_and_logits`. Where it is `compiled`, of any rows (numbers)."""
         if isinstance(self._fast, layers.CompiledLayers):
             assert isinstance(cache, Cache)
-            return self._fast.step(x, cache, lengths)
+            return self._fast.step(x, cache, lengths, rows)
+        assert rows is None
         return self.states_and_logits(self.decode(x, cache, lengths))
 
     def states_and_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -91,7 +91,7 @@ class Runner:
         self.room = max(self._longest, slots * self._longest if room is None else room) if gpt.paged else 0
         self._allocated = False
         cores = torch.get_num_threads() if gpt.device.type == "cpu" else 1
-        self._threads = Threads(cores, torch.set_num_threads)
+        self._threads, self._threads_of_some = (Threads(cores, torch.set_num_threads) for _ in range(2))
 
     @property
     def _longest(self) -> int:
@@ -154,13 +154,24 @@ class Runner:
             self._prefill(waiting[-count:])
             del waiting[-count:]
 
+    @property
+    def can_step_some(self) -> bool:
+        """Whether `start` takes some rows alone."""
+        return self._gpt.compiled
+
     @torch.inference_mode()
-    def start(self) -> None:
-        """Begin to give every row its next code; on a GPU this returns at once. No row may be known to have ended."""
+    def start(self, some: Sequence[int] = ()) -> None:
+        """Begin to give every row its next code, or `some` of them; on a GPU this returns at once. No row may be known
+        to have ended."""
         rows = len(self.rows)
         if not rows:
             return
         self._fit()
+        if some:
+            with self._threads_of_some(len(some)):
+                self._decode_some(numbers := torch.tensor(some))
+            self._steps.append(_Step([self.rows[number] for number in some], self._code[numbers]))
+            return
         self._begin(rows)
         self._steps.append(_Step(list(self.rows), *self._copied(self._code[:rows])))
 
@@ -293,6 +304,18 @@ class Runner:
         states, logits = gpt.step(x, self._cache, self._lengths[:rows])
         self._lengths[:rows] += 1
         self._choose(states, logits, 0, rows)
+
+    def _decode_some(self, rows: Tensor) -> None:
+        """One step of some rows (numbers)."""
+        gpt, counts = self._gpt, self._count[rows]
+        x = gpt.embed(self._code[rows], counts)
+        states, logits = gpt.step(x, self._cache, self._lengths[rows], rows)
+        self._lengths[rows] += 1
+        self._states[rows, counts] = states
+        codes = sample(logits, self._seen[rows], self._draws[rows, counts], self._sampling)
+        self._code[rows] = codes
+        self._seen[rows, codes] = True
+        self._count[rows] += 1
 
     def _choose(self, states: Tensor, logits: Tensor, start: int, stop: int) -> None:
         """Keep the states of rows `start` … `stop`, and choose their next codes."""

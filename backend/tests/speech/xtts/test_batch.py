@@ -196,6 +196,37 @@ def test_interactive_ones_go_first(ending: Model, voice: VoiceState, seeds: list
     np.testing.assert_allclose(audio_of(events)["running"], expected["running"], atol=1e-4)
 
 
+@pytest.mark.parametrize("able", [True, False])
+def test_while_somebody_waits_the_others_take_part_now_and_then(
+    able: bool, tiny: Model, voice: VoiceState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(tiny.gpt), "compiled", property(lambda gpt: able and gpt._fast is not None))
+    same = VoiceState("xtts", voice.arrays, {"checkpoint": tiny.fingerprint})
+    some = [utterance(same, str(seed), seed=seed) for seed in range(6)]
+    urgent = [utterance(same, str(seed), seed=seed, interactive=True, stream=seed == 7) for seed in (7, 8)]
+    alone = tiny.batch(1)
+    alone.exact_codes = 60
+    expected = audio_of(run(alone, [*some, *urgent]))
+    batch = tiny.batch(5)
+    batch.exact_codes = 60
+    for item in some:
+        batch.add(item)
+    for _ in range(10):
+        batch.step()
+    for item in urgent:
+        batch.add(item)
+    steps, events = 0, []
+    while {"7", "8"} & batch._speeches.keys():
+        before = {row.job.id: row.states for row in batch._runner.rows}
+        events += batch.step()
+        steps += any(row.job.id in "012" and row.states > before[row.job.id] for row in batch._runner.rows)
+    assert steps == (59 // 4 if batch._runner.can_step_some else 48)  # those of the batch had ten before
+    events += run(batch, [])
+    ended_once(events, list(expected))
+    for name, audio in audio_of(events).items():
+        np.testing.assert_allclose(audio, expected[name], atol=1e-4)
+
+
 @pytest.mark.parametrize("when", ["decoding", "voicing"])
 def test_out_of_memory_halves_the_batch(
     when: str, ending: Model, voice: VoiceState, seeds: list[int], monkeypatch: pytest.MonkeyPatch
@@ -211,7 +242,7 @@ def test_out_of_memory_halves_the_batch(
             calls += 1
             if calls == 20:
                 raise torch.OutOfMemoryError("no memory")
-            return original()
+            return original(*arguments)
 
         monkeypatch.setattr(batch._runner, "start", fail)
     else:
@@ -237,7 +268,7 @@ def test_no_memory_at_all_fails_what_was_running(
 ) -> None:
     batch = ending.batch(2)
 
-    def fail() -> None:
+    def fail(*_: object) -> None:
         raise torch.OutOfMemoryError("no memory")
 
     monkeypatch.setattr(batch._runner, "start", fail)
@@ -535,10 +566,10 @@ def test_one_that_breaks_steps_takes_nobody_along(
             raise IndexError
         admit(jobs)
 
-    def starting() -> None:
+    def starting(some: Sequence[int]) -> None:
         if any(row.job.id == "bad" and len(row.codes) > 9 for row in batch._runner.rows):
             raise IndexError
-        start()
+        start(some)
 
     def speaking(frames: torch.Tensor, speakers: torch.Tensor) -> torch.Tensor:
         if torch.isclose(speakers, torch.from_numpy(marked.arrays["speaker"])).all(1).any():

@@ -144,12 +144,12 @@ def test_a_step_that_breaks_once_costs_nobody_anything(
     batch = engine._worker.batch
     original, calls = batch._runner.start, 0
 
-    def fail() -> None:
+    def fail(some: Sequence[int]) -> None:
         nonlocal calls
         calls += 1
         if calls == 3:
             raise RuntimeError("broken")
-        original()
+        original(some)
 
     monkeypatch.setattr(batch._runner, "start", fail)
     events = asyncio.run(collect(engine, some(voice, 8)))

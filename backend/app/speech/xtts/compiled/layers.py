@@ -108,10 +108,12 @@ class CompiledLayers:
         self._run(self._through_layers(out, cache, torch.arange(len(x)), lengths.clone()))
         return out
 
-    def step(self, x: Tensor, cache: Cache, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """As Gpt.step."""
-        one_pass = self._through_layers(_copied(x), cache, torch.arange(len(x)), lengths.clone())
-        return self._with_head(one_pass)
+    def step(
+        self, x: Tensor, cache: Cache, lengths: Tensor, rows: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """As Gpt.step, of the cache's first rows or of those that are named."""
+        rows = torch.arange(len(x)) if rows is None else rows
+        return self._with_head(self._through_layers(_copied(x), cache, rows, lengths.clone()))
 
     def states_and_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """As Gpt.states_and_logits."""

@@ -316,6 +316,21 @@ def test_a_step_is_decoding_and_what_follows(rows: int, gpt: Gpt) -> None:
         assert torch.equal(tensor.nan_to_num(9e9), expected.nan_to_num(9e9))
 
 
+def test_a_step_of_some_rows(gpt: Gpt) -> None:
+    """They get what they would have got, and the others' keys and values stay as they are."""
+    some, rows = torch.tensor([4, 1]), 6
+    x = torch.randn(rows, gpt.settings.channels, generator=torch.Generator().manual_seed(5))
+    (one, lengths), (other, _), (old, _) = (filled(gpt, 64, list(range(rows))) for _ in range(3))
+    expected = gpt.step(x, other, lengths)
+    assert same(gpt.step(x[some], one, lengths[some], some), tuple(each[some] for each in expected))
+    for new, all_of_them, before in zip(
+        *((*cache.keys, *cache.values) for cache in (one, other, old)), strict=True
+    ):
+        for row in range(rows):
+            wanted = all_of_them if row in some else before
+            assert torch.equal(new[row].nan_to_num(9e9), wanted[row].nan_to_num(9e9))
+
+
 def test_memory_that_was_short(gpt: Gpt, monkeypatch: pytest.MonkeyPatch) -> None:
     def short(*given: Any) -> bool:
         return False
