@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from app.kit import limits
 from app.speech.interface import Audio, Recording, VoiceState
+from app.speech.recordings import LEAST_SECONDS
 from app.speech.xtts import memory
 from app.speech.xtts.batch import ENGINE, Batch, arrays_of
 from app.speech.xtts.checkpoint import Checkpoint, open_checkpoint
@@ -101,9 +102,9 @@ class Model:
     def similarity(self, audio: Audio, sample_rate: int, voice: VoiceState) -> float | None:
         """Cosine of speaker embeddings; None for a clip too short to tell."""
         _, speaker = arrays_of(voice, self.settings.channels, self.fingerprint)
-        samples = resample(torch.from_numpy(np.array(audio, np.float32)), sample_rate, SPEAKER_RATE)
-        if samples.shape[0] < SPEAKER_RATE // 10:
+        if len(audio) < LEAST_SECONDS * sample_rate:
             return None
+        samples = resample(torch.from_numpy(np.array(audio, np.float32)), sample_rate, SPEAKER_RATE)
         # A measurement to two digits, and every take's: it need not be dearer than speaking is. Beside the
         # engine, threads that wait for one another cost half as much again.
         with alone():
