@@ -72,7 +72,7 @@ $(REFERENCE)/.ready: $(VENV)/.uv tools/reference/requirements.txt
 	@touch $@
 
 coqui: $(REFERENCE)/.ready ## test the coqui engine over coqui-tts itself
-	cd $(BACKEND) && $(CURDIR)/$(REFERENCE)/bin/python -m pytest -W ignore --confcutdir=tests/speech tests/speech/test_coqui.py
+	cd $(BACKEND) && $(CURDIR)/$(REFERENCE)/bin/python -m pytest -W ignore --confcutdir=tests/speech -k coqui-tts tests/speech/test_coqui.py
 
 reference: $(REFERENCE)/.ready ## compare the xtts tests' reference arrays with coqui-tts itself
 	$(REFERENCE)/bin/python tools/reference/build.py
