@@ -9,7 +9,7 @@ UV := $(BIN)/uv
 LOCKS := $(BACKEND)/requirements
 export UV_LINK_MODE ?= copy
 
-.PHONY: help setup demo run test check format bench korean reference lock clean
+.PHONY: help setup demo run test check format bench korean coqui reference lock clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ $(REFERENCE)/.ready: $(VENV)/.uv tools/reference/requirements.txt
 	@$(UV) venv -q --clear -p $(PYTHON) $(REFERENCE)
 	@$(UV) pip install -q -p $(REFERENCE)/bin/python --no-deps --require-hashes -r tools/reference/requirements.txt
 	@touch $@
+
+coqui: $(REFERENCE)/.ready ## test the coqui engine over coqui-tts itself
+	cd $(BACKEND) && $(CURDIR)/$(REFERENCE)/bin/python -m pytest -W ignore --confcutdir=tests/speech -k coqui-tts tests/speech/test_coqui.py
 
 reference: $(REFERENCE)/.ready ## compare the xtts tests' reference arrays with coqui-tts itself
 	$(REFERENCE)/bin/python tools/reference/build.py

@@ -66,7 +66,7 @@ def make_engine(name: str, settings: Settings) -> SpeechEngine:
         case "xtts":
             from app.speech.xtts import XttsEngine
 
-            return XttsEngine(weights_folder(settings))
+            return XttsEngine(weights_folder(settings), settings.xtts_precision)
         case "coqui":
             from app.speech.coqui import CoquiEngine
 

@@ -16,6 +16,7 @@ BACKEND = Path(__file__).resolve().parent.parent
 ENV_FILES = (BACKEND.parent / ".env", BACKEND / ".env", Path(".env"))
 
 EngineName = Literal["auto", "xtts", "coqui", "builtin", "mock"]
+Precision = Literal["auto", "fp32", "bf16", "int8"]
 
 
 class Settings(BaseSettings):
@@ -28,6 +29,7 @@ class Settings(BaseSettings):
     data_dir: Path = BACKEND
     database_url: str = Field("", description="SQLAlchemy address; empty: SQLite in the data folder")
     engine: EngineName = "auto"
+    xtts_precision: Precision = Field("auto", description="of xtts; auto: bf16 where it is fast, else fp32")
     weights_dir: Path | None = Field(None, description="XTTS v2 weights; empty: in the data folder")
     accepted_licenses: list[str] = Field(default_factory=list, description='e.g. ["cpml"]')
 

@@ -39,6 +39,15 @@ def test_a_named_engine_is_taken(tmp_path: Path, name: str) -> None:
     assert (choice.engine.name, choice.reason) == (name, f"MOKSORI_ENGINE is {name}")
 
 
+def test_xtts_speaks_in_the_precision_that_is_set(tmp_path: Path) -> None:
+    changed = settings(tmp_path).model_copy(update={"xtts_precision": "int8"})
+    folder = bootstrap.weights_folder(changed)
+    folder.mkdir(parents=True)
+    for name in ("config.json", "vocab.json", "model.pth"):
+        (folder / name).touch()
+    assert "int8" in bootstrap.make_engine("xtts", changed).ping().detail
+
+
 def test_mock_is_never_chosen_by_itself(tmp_path: Path) -> None:
     assert bootstrap.choose_engine(settings(tmp_path)).engine.name != "mock"
 

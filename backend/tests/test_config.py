@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -68,8 +69,22 @@ def test_the_environment_has_the_last_word_on_the_cards(
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"port": 70000}, {"engine": "other"}, {"workers": -1}, {"retention_days": -1}, {"login_tries": 0}],
+    [
+        {"port": 70000},
+        {"engine": "other"},
+        {"workers": -1},
+        {"retention_days": -1},
+        {"login_tries": 0},
+        {"xtts_precision": "fp16"},
+    ],
 )
 def test_a_wrong_value_is_refused(wrong: dict) -> None:
     with pytest.raises(ValidationError):
         load_settings(**wrong)
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.ko.md"])
+def test_every_documented_setting_is_one(name: str) -> None:
+    text = (config.BACKEND.parent / name).read_text()
+    documented = {variable.lower() for variable in re.findall(r"`MOKSORI_(\w+)`", text)}
+    assert {"engine", "xtts_precision"} <= documented <= Settings.model_fields.keys()

@@ -32,9 +32,7 @@ from transformers import (  # noqa: E402
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
-from TTS.encoder.models.resnet import ResNetSpeakerEncoder  # noqa: E402
 from TTS.tts.configs.xtts_config import XttsArgs, XttsAudioConfig, XttsConfig  # noqa: E402
-from TTS.tts.layers.xtts.hifigan_decoder import HifiDecoder  # noqa: E402
 from TTS.tts.models import xtts as coqui  # noqa: E402
 
 from tests.speech.xtts import checkpoints  # noqa: E402
@@ -85,31 +83,13 @@ def config_of(args: XttsArgs) -> XttsConfig:
 
 
 def shapes_of(config: XttsConfig) -> dict[str, list[int]]:
-    """Names and shapes of a checkpoint; its spectrogram's windows and filters are no weights."""
-    state = coqui.Xtts(config).state_dict()
-    return {name: list(value.shape) for name, value in state.items() if ".torch_spec." not in name}
-
-
-def shrink() -> None:
-    """Make coqui-tts build the vocoder and the speaker encoder small; its settings cannot ask for that."""
-
-    class SmallSpeakerEncoder(ResNetSpeakerEncoder):
-        def __init__(self, **settings: Any) -> None:
-            super().__init__(num_filters=[8, 8, 16, 16], layers=[1, 2, 1, 1], **settings)
-
-    class SmallDecoder(HifiDecoder):
-        def __init__(self, **settings: Any) -> None:
-            super().__init__(upsample_initial_channel_decoder=32, **settings)
-
-    import TTS.tts.layers.xtts.hifigan_decoder as module
-
-    module.ResNetSpeakerEncoder = SmallSpeakerEncoder
-    coqui.HifiDecoder = SmallDecoder
+    """Names and shapes of a checkpoint."""
+    return {name: list(value.shape) for name, value in coqui.Xtts(config).state_dict().items()}
 
 
 def load(folder: Path, config: XttsConfig) -> coqui.Xtts:
     model = coqui.Xtts(config)
-    model.load_checkpoint(config, checkpoint_dir=str(folder), eval=True, strict=False)
+    model.load_checkpoint(config, checkpoint_dir=str(folder), eval=True)
     return model
 
 
@@ -192,7 +172,7 @@ def sampling_arrays() -> dict[str, np.ndarray]:
 
 
 def tiny(write: bool, folder: Path) -> None:
-    shrink()
+    checkpoints.shrink()
     config = config_of(
         model_args(
             gpt_layers=2,
@@ -225,11 +205,18 @@ def tiny(write: bool, folder: Path) -> None:
     print(f"coqui-tts gives the {len(arrays)} committed arrays again")
 
 
+def names_in(checkpoint: Path) -> set[str]:
+    if not checkpoint.exists():
+        return set()
+    return set(torch.load(checkpoint, mmap=True, weights_only=True)["model"])
+
+
 def full(folder: Path) -> None:
     """XTTS v2's size with made-up weights; its stop code never wins, so that lengths can be chosen."""
     config = config_of(model_args())
-    if not (folder / "model.pth").exists():
-        checkpoints.write_checkpoint(folder, shapes_of(config), config.to_dict(), stop_bias=-1000.0)
+    shapes = shapes_of(config)
+    if names_in(folder / "model.pth") != shapes.keys():
+        checkpoints.write_checkpoint(folder, shapes, config.to_dict(), stop_bias=-1000.0)
     if not (folder / "arrays.npz").exists():
         np.savez_compressed(
             folder / "arrays.npz", **arrays_of(load(folder, config), ("one",), ("short", "usual"))

@@ -30,7 +30,7 @@ def main() -> None:
     config = XttsConfig()
     config.load_json(f"{folder}/config.json")
     model = coqui.Xtts(config)
-    model.load_checkpoint(config, checkpoint_dir=folder, eval=True, strict=False)
+    model.load_checkpoint(config, checkpoint_dir=folder, eval=True)
     if torch.cuda.is_available():
         model.cuda()
     audio = torch.from_numpy(checkpoints.recording(0, 6.0, 22050))[None]

@@ -30,6 +30,7 @@ from app.speech.interface import (
     Utterance,
     VoiceState,
 )
+from app.speech.recordings import LEAST_SECONDS, samples_of
 
 NEEDED_FILES = ("config.json", "model.pth", "vocab.json")
 # torchaudio's last wheel fits PyTorch 2.11; transformers 5.24 hands coqui-tts no cache; six is imported undeclared.
@@ -52,7 +53,7 @@ class CoquiEngine:
         self._weights = weights
         self._model: Any = None
         self._busy = threading.Lock()
-        self._cancelled: set[str] = set()
+        self._speaking: set[str] = set()
 
     def load(self) -> None:
         if self._model is not None:
@@ -75,8 +76,9 @@ class CoquiEngine:
             model._load_checkpoint = _read_checkpoint
             model.load_checkpoint(config, checkpoint_dir=str(self._weights), eval=True)
         except Exception as error:
-            # The message may list a thousand tensors; the chained exception keeps them.
-            reason = str(error).strip().partition("\n")[0]
+            # The message may list a thousand tensors, or advise to run what is pickled; the chained
+            # exception keeps it.
+            reason = str(error).strip().partition("\n")[0].partition(". ")[0]
             raise EngineUnavailable(f"coqui-tts cannot load {self._weights}: {reason}", FETCH) from error
         # It warns of long texts by logging them, and no transcript belongs in a log.
         logging.getLogger("TTS.tts.layers.xtts.tokenizer").disabled = True
@@ -86,16 +88,17 @@ class CoquiEngine:
         self._model = None
 
     def condition(self, recordings: Sequence[Recording]) -> VoiceState:
-        """Speaker embeddings averaged, latents from the joined audio, as the library does with files."""
+        """Speaker embeddings averaged, latents from the joined audio, as the library does with files.
+
+        Raises BadRecording.
+        """
         import torch
         import torchaudio
 
         model, config = self._loaded(), self._loaded().config
-        if not recordings:
-            raise SpeechError("A voice needs at least one recording.")
         parts = []
-        for recording in recordings:
-            audio = torch.from_numpy(np.array(recording.audio, dtype=np.float32, ndmin=2)).to(model.device)
+        for samples, recording in zip(samples_of(recordings), recordings, strict=True):
+            audio = torch.from_numpy(samples)[None].to(model.device)
             audio = torchaudio.functional.resample(audio, recording.sample_rate, CONDITIONING_RATE)
             parts.append(audio.clip(-1, 1)[:, : CONDITIONING_RATE * config.max_ref_len])
         try:
@@ -124,19 +127,24 @@ class CoquiEngine:
         async for utterance in utterances:
             speak = self._stream if utterance.stream else self._whole
             pieces = speak(utterance)
-            while (answer := await asyncio.to_thread(self._next, utterance, pieces)) is not None:
-                yield answer
-            self._cancelled.discard(utterance.id)
+            self._speaking.add(utterance.id)
+            try:
+                while (answer := await asyncio.to_thread(self._next, utterance, pieces)) is not None:
+                    yield answer
+            finally:
+                self._speaking.discard(utterance.id)
 
     def cancel(self, utterance_id: str) -> None:
-        """The library cannot be stopped in the middle of a whole utterance: its clip is dropped."""
-        self._cancelled.add(utterance_id)
+        """The library stops at the next code, speaks those that it has, and what it spoke is dropped."""
+        self._speaking.discard(utterance_id)
 
     def similarity(self, audio: Audio, sample_rate: int, voice: VoiceState) -> float | None:
         import torch
 
         model = self._loaded()
         mine = _array(voice, "speaker").ravel()
+        if len(audio) < LEAST_SECONDS * sample_rate:
+            return None
         with self._busy, torch.inference_mode():
             clip = torch.from_numpy(np.array(audio, dtype=np.float32, ndmin=2))
             theirs = model.get_speaker_embedding(clip, sample_rate).flatten().float().cpu().numpy()
@@ -159,34 +167,39 @@ class CoquiEngine:
 
     def _next(self, utterance: Utterance, pieces: Iterator[Clip]) -> Clip | Failure | None:
         """The next clip, the failure in its place, or None after the last one. Runs in a thread."""
-        if utterance.id in self._cancelled:
-            return None
+        answer: Clip | Failure | None
         try:
             with self._busy:
-                clip = next(pieces, None)
+                answer = next(pieces, None) if utterance.id in self._speaking else None
         except SpeechError as error:
-            return Failure(utterance.id, error)
+            answer = Failure(utterance.id, error)
         except Exception as error:  # Whatever the library raises concerns this utterance alone.
-            return Failure(utterance.id, SpeechError(f"coqui-tts could not speak this: {error}"))
-        return None if utterance.id in self._cancelled else clip
+            answer = Failure(utterance.id, SpeechError(f"coqui-tts could not speak this: {error}"))
+        return answer if utterance.id in self._speaking else None
 
     def _whole(self, utterance: Utterance) -> Iterator[Clip]:
         model = self._loaded()
-        said = self._seeded(model.inference, utterance)
-        codes = said["gpt_latents"].shape[1] * utterance.speed
-        if codes >= model.gpt.max_gen_mel_tokens - 2:
-            raise RunawayGeneration("coqui-tts went on to its last possible code.")
+        codes = self._codes(utterance)
+        said = self._seeded(model.inference, utterance, codes)
+        codes.require_end()
         yield self._clip(utterance, said["wav"])
 
     def _stream(self, utterance: Utterance) -> Iterator[Clip]:
-        chunks = self._seeded(self._loaded().inference_stream, utterance)
+        model = self._loaded()
+        codes = self._codes(utterance)
+        chunks = self._seeded(model.inference_stream, utterance, codes)
         held = next(chunks)
         for chunk in chunks:
             yield self._clip(utterance, held.cpu().numpy(), final=False)
             held = chunk
+        codes.require_end()
         yield self._clip(utterance, held.cpu().numpy())
 
-    def _seeded(self, speak: Callable[..., Any], utterance: Utterance) -> Any:
+    def _codes(self, utterance: Utterance) -> _Codes:
+        stop = self._loaded().gpt.stop_audio_token
+        return _Codes(stop, lambda: utterance.id not in self._speaking)
+
+    def _seeded(self, speak: Callable[..., Any], utterance: Utterance, codes: _Codes) -> Any:
         import torch
 
         config = self._loaded().config
@@ -205,6 +218,7 @@ class CoquiEngine:
             top_k=config.top_k,
             top_p=config.top_p,
             speed=utterance.speed,
+            stopping_criteria=[codes],
         )
 
     def _clip(self, utterance: Utterance, audio: Any, final: bool = True) -> Clip:
@@ -215,6 +229,27 @@ class CoquiEngine:
         if self._model is None:
             raise EngineUnavailable("The coqui engine is not loaded.", "Call load() first.")
         return self._model
+
+
+class _Codes:
+    """A stopping criterion of Hugging Face's, which `generate` shows the codes of one utterance at every step."""
+
+    def __init__(self, stop: int, cancelled: Callable[[], bool]) -> None:
+        self._stop = stop
+        self._cancelled = cancelled
+        self._last: Any = None
+
+    def __call__(self, codes: Any, scores: Any, **more: Any) -> Any:
+        """(rows, codes) → (rows,): whether to end here."""
+        import torch
+
+        self._last = codes[0, -1]
+        return torch.full_like(codes[:, -1], self._cancelled(), dtype=torch.bool)
+
+    def require_end(self) -> None:
+        """Raise RunawayGeneration unless the last code was the one that ends an utterance."""
+        if self._last is None or int(self._last) != self._stop:
+            raise RunawayGeneration("coqui-tts went on to its last possible code.")
 
 
 def _array(voice: VoiceState, name: str) -> Audio:

@@ -39,6 +39,12 @@ class BadVoice(SpeechError):
     code = "voice_unusable"
 
 
+class BadRecording(SpeechError):
+    """A recording cannot serve as a voice."""
+
+    code = "recording_unusable"
+
+
 class RunawayGeneration(SpeechError):
     """The model went on past the cap that the text allows, with every seed that the engine tried."""
 

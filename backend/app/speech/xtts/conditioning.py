@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from app.speech.interface import Recording, SpeechError
+from app.speech.interface import Audio, Recording
+from app.speech.recordings import LEAST_SECONDS_IN_ALL, samples_of
 from app.speech.xtts.checkpoint import Settings, Weights
 from app.speech.xtts.layout import HEAD_CHANNELS, MEL_BANDS
 from app.speech.xtts.speaker import RATE as SPEAKER_RATE
@@ -21,14 +21,7 @@ from app.speech.xtts.speaker import SpeakerEncoder
 from app.speech.xtts.spectrum import mel_filters, power_mel, resample
 
 RATE = 22050
-MIN_SECONDS = 0.33
 _N_FFT, _WINDOW, _HOP, _F_MAX = 2048, 1024, 256, 8000.0
-
-
-class BadRecording(SpeechError):
-    """A recording cannot be conditioned on."""
-
-    code = "recording_unusable"
 
 
 class Conditioning:
@@ -52,10 +45,11 @@ class Conditioning:
 
     @torch.inference_mode()
     def __call__(self, recordings: Sequence[Recording]) -> tuple[Tensor, Tensor]:
-        """Raises BadRecording for none, for numbers that are no audio, and for under a third of a second."""
-        if not recordings:
-            raise BadRecording("A voice needs at least one recording.", fix="Add a sample of the actor.")
-        audios = [self._prepared(recording) for recording in recordings]
+        """Raises BadRecording."""
+        audios = [
+            self._prepared(samples, recording.sample_rate)
+            for samples, recording in zip(samples_of(recordings), recordings, strict=True)
+        ]
         embeddings = [self._speaker(resample(audio, RATE, SPEAKER_RATE)) for audio in audios]
         return self.latents(torch.cat(audios)), torch.stack(embeddings).mean(0)
 
@@ -64,24 +58,14 @@ class Conditioning:
         seconds, chunk = self._settings.condition_seconds, self._settings.condition_chunk_seconds * RATE
         if seconds > 0:
             audio = audio[: seconds * RATE]
-        chunks = [part for part in audio.split(chunk) if part.shape[0] >= MIN_SECONDS * RATE]
-        if not chunks:
-            raise BadRecording(
-                f"The recordings last less than {MIN_SECONDS} s in all.", fix="Add a longer sample."
-            )
+        chunks = [part for part in audio.split(chunk) if part.shape[0] >= LEAST_SECONDS_IN_ALL * RATE]
         return torch.stack([self._perceive(self._encode(self._mel(part))) for part in chunks]).mean(0)
 
-    def _prepared(self, recording: Recording) -> Tensor:
-        # A copy: an array may be read-only or run backwards, which PyTorch does not take.
-        audio = torch.from_numpy(np.array(recording.audio, np.float32)).to(self._device)
-        if audio.dim() != 1 or not bool(torch.isfinite(audio).all()):
-            raise BadRecording("A recording is not one channel of finite samples.", fix="Record it again.")
+    def _prepared(self, samples: Audio, rate: int) -> Tensor:
         # No longer than needed before resampling: a recording of an hour costs no more than one of 30 s.
-        audio = audio[: (self._settings.reference_seconds + 1) * recording.sample_rate]
-        audio = resample(audio, recording.sample_rate, RATE).clamp(-1, 1)
+        samples = samples[: (self._settings.reference_seconds + 1) * rate]
+        audio = resample(torch.from_numpy(samples).to(self._device), rate, RATE).clamp(-1, 1)
         audio = audio[: self._settings.reference_seconds * RATE]
-        if audio.shape[0] < _N_FFT:
-            raise BadRecording("A recording is shorter than a tenth of a second.", fix="Leave it out.")
         if self._settings.normalize_references:
             audio = audio / audio.abs().max().clamp(min=1e-5) * 0.75
         return audio

@@ -47,7 +47,8 @@ _Post = Callable[[Clip | Failure | None], None]
 class XttsEngine:
     """Speaks with the checkpoint in `folder`, official or converted.
 
-    `precision` "auto" is bf16 where the processor or GPU has it, else fp32. `slots` is how many utterances
+    `precision` "auto" is bf16 where the processor or GPU has it, else fp32; one that it has not is refused
+    when the engine is loaded. `slots` is how many utterances
     are decoded together (by default 32 on a CPU, 64 on a GPU). `CUDA_VISIBLE_DEVICES=""` forces the CPU.
     """
 
@@ -175,7 +176,8 @@ class XttsEngine:
             missing.append("model.pth")
         if missing:
             return status(False, f"{self._folder} lacks {', '.join(missing)}.", _FETCH)
-        return status(True, self._model.description if self._model else "XTTS v2 weights are there.")
+        ready = f"XTTS v2 weights are there; precision: {self._precision}."
+        return status(True, self._model.description if self._model else ready)
 
     def _device(self) -> str:
         """Asks PyTorch only if it is loaded anyway."""

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from app.kit import limits
-from app.speech.interface import Audio, Recording, VoiceState
+from app.speech.interface import Audio, EngineUnavailable, Recording, VoiceState
+from app.speech.recordings import LEAST_SECONDS
 from app.speech.xtts import memory
 from app.speech.xtts.batch import ENGINE, Batch, arrays_of
 from app.speech.xtts.checkpoint import Checkpoint, open_checkpoint
@@ -32,7 +33,10 @@ from app.speech.xtts.voicing import Voicing
 
 
 class Model:
-    """Everything of one checkpoint, on one device. Raises EngineUnavailable where the folder cannot serve."""
+    """Everything of one checkpoint, on one device.
+
+    Raises EngineUnavailable where the folder cannot serve, or the device has not the precision.
+    """
 
     def __init__(
         self,
@@ -45,6 +49,7 @@ class Model:
         if self.device.type == "cuda":  # fp32 is to mean fp32 in convolutions too
             torch.backends.cudnn.allow_tf32 = False
         self.precision: Precision = best_precision(self.device) if precision == "auto" else precision
+        check_precision(self.precision, self.device)
         checkpoint = open_checkpoint(folder)
         self.settings = checkpoint.settings
         self.fingerprint = fingerprint(checkpoint)
@@ -98,9 +103,9 @@ class Model:
     def similarity(self, audio: Audio, sample_rate: int, voice: VoiceState) -> float | None:
         """Cosine of speaker embeddings; None for a clip too short to tell."""
         _, speaker = arrays_of(voice, self.settings.channels, self.fingerprint)
-        samples = resample(torch.from_numpy(np.array(audio, np.float32)), sample_rate, SPEAKER_RATE)
-        if samples.shape[0] < SPEAKER_RATE // 10:
+        if len(audio) < LEAST_SECONDS * sample_rate:
             return None
+        samples = resample(torch.from_numpy(np.array(audio, np.float32)), sample_rate, SPEAKER_RATE)
         # A measurement to two digits, and every take's: it need not be dearer than speaking is. Beside the
         # engine, threads that wait for one another cost half as much again.
         with alone():
@@ -116,6 +121,20 @@ def best_precision(device: torch.device) -> Precision:
         torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     )
     return "bf16" if fast else "fp32"
+
+
+def check_precision(precision: Precision, device: torch.device) -> None:
+    """Raise EngineUnavailable for a precision that this device cannot compute; int8 takes bf16 beside it."""
+    if device.type == "cuda":
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:  # where oneDNN has it not, PyTorch's own convolutions take twenty times as long as in fp32
+        has_bf16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if precision != "fp32" and not has_bf16:
+        what = "GPU" if device.type == "cuda" else "processor"
+        raise EngineUnavailable(
+            f"This {what} has not the instructions that {precision} needs.",
+            fix="Set MOKSORI_XTTS_PRECISION=auto.",
+        )
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:

@@ -11,6 +11,7 @@ import json
 import string
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ STOP_CODE = 1025
 
 def weight(name: str, shape: Sequence[int], stop_bias: float = 0.0) -> FloatArray:
     """A weight from its name: scaled so that signals neither die out nor explode, and logits differ."""
+    if ".torch_spec." in name:
+        return _spectrum(name, shape).astype(np.float32)
     # RandomState's stream is frozen by numpy's own promise; Generator's is not.
     noise = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(tuple(shape)).astype(np.float32)
     leaf = name.rsplit(".", 1)[-1]
@@ -47,6 +50,22 @@ def weight(name: str, shape: Sequence[int], stop_bias: float = 0.0) -> FloatArra
     fan_in = shape[0] if ".gpt.h." in name else int(np.prod(shape[1:]))  # GPT-2 keeps (in, out)
     gain = 4.0 if "mel_head" in name else 0.3 if "conv_post" in name else 1.0
     return np.float32(gain / np.sqrt(fan_in)) * noise
+
+
+def _spectrum(name: str, shape: Sequence[int]) -> NDArray[np.float64]:
+    """What the speaker encoder makes its picture with: no weights, but official folders have them as well."""
+    match name.rsplit(".", 1)[-1]:
+        case "filter":  # emphasises what is high
+            return np.array([-0.97, 1.0]).reshape(shape)
+        case "window":
+            return np.hamming(shape[0] + 1)[:-1]
+        case "fb":  # triangles on the mel scale, (frequencies, bands)
+            mels = np.linspace(0, 2595 * np.log10(1 + 8000 / 700), shape[1] + 2)
+            corners = 700 * (10 ** (mels / 2595) - 1)
+            frequencies = np.linspace(0, 8000, shape[0])
+            bands = [np.interp(frequencies, corners[n : n + 3], [0, 1, 0]) for n in range(shape[1])]
+            return np.stack(bands, 1)
+    raise ValueError(name)
 
 
 def recording(seed: int, seconds: float, rate: int) -> FloatArray:
@@ -159,6 +178,24 @@ def tiny(folder: Path, stop_bias: float = 0.0) -> Path:
     """The small checkpoint that `reference/tiny.npz` was computed from."""
     description = json.loads((HERE / "tiny.json").read_text())
     return write_checkpoint(folder, description["shapes"], description["config"], stop_bias)
+
+
+@cache
+def shrink() -> None:
+    """Make coqui-tts build vocoder and speaker encoder as small as `tiny`'s; its settings cannot ask for that."""
+    import TTS.tts.layers.xtts.hifigan_decoder as decoder
+    import TTS.tts.models.xtts as model
+
+    class SmallSpeakerEncoder(decoder.ResNetSpeakerEncoder):  # type: ignore[misc]
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(num_filters=[8, 8, 16, 16], layers=[1, 2, 1, 1], **settings)
+
+    class SmallDecoder(decoder.HifiDecoder):  # type: ignore[misc]
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(upsample_initial_channel_decoder=32, **settings)
+
+    decoder.ResNetSpeakerEncoder = SmallSpeakerEncoder
+    model.HifiDecoder = SmallDecoder
 
 
 def reference() -> dict[str, NDArray[Any]]:

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.speech.interface import Recording
-from app.speech.xtts.conditioning import BadRecording
+from app.speech.interface import BadRecording, Recording
 from app.speech.xtts.model import Model
 from tests.speech.xtts.checkpoints import recording
 

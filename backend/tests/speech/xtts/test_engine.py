@@ -223,6 +223,7 @@ def test_closing_fails_what_waits_and_loading_follows(engine: XttsEngine, voice:
 
 def test_ping_says_what_to_do(engine: XttsEngine, tmp_path: Path) -> None:
     assert engine.ping().available
+    assert "fp32" in engine.ping().detail
     nowhere = XttsEngine(None).ping()
     assert not nowhere.available
     assert "weights fetch" in nowhere.fix

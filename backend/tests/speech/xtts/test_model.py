@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from app.kit import limits
-from app.speech.interface import Recording
+from app.speech.interface import EngineUnavailable, Recording
 from app.speech.xtts.checkpoint import convert
-from app.speech.xtts.model import Model, best_precision
+from app.speech.xtts.linear import Precision
+from app.speech.xtts.model import Model, best_precision, check_precision
 from tests.speech.xtts.checkpoints import recording
 
-CPU = torch.device("cpu")
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
 def test_precision_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,6 +22,29 @@ def test_precision_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> Non
     assert best_precision(CPU) == "fp32"
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", torch.backends.mkldnn.is_available)
     assert best_precision(CPU) == ("bf16" if torch.backends.mkldnn.is_available() else "fp32")
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_a_precision_that_the_processor_has_not_is_refused(
+    precision: Precision, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(EngineUnavailable, match=precision) as refusal:
+        Model(tiny_folder, precision)
+    assert "MOKSORI_XTTS_PRECISION" in refusal.value.fix
+    check_precision("fp32", CPU)
+
+
+def test_a_precision_that_the_gpu_has_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
+    check_precision("fp32", GPU)
+    for precision in ("bf16", "int8"):
+        with pytest.raises(EngineUnavailable):
+            check_precision(precision, GPU)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    for precision in ("bf16", "int8"):
+        check_precision(precision, GPU)
 
 
 def test_no_more_threads_than_a_container_has_cores(
