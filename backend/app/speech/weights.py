@@ -21,8 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from app.kit.clock import now
 from app.speech.download import (
     FULL,
@@ -31,6 +29,7 @@ from app.speech.download import (
     HubOffline,
     Progress,
     WeightsError,
+    new_client,
     no_room,
     sha256_of,
     without_password,
@@ -39,7 +38,6 @@ from app.speech.releases import RELEASES, Release, WeightsFile
 
 RECORD = "moksori.json"
 SPARE_BYTES = 64 << 20  # left free beside the files, so that the machine goes on living
-TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 HUB = "https://huggingface.co"
 CHECKPOINTS = ("model.pth", "model.safetensors")
 
@@ -123,7 +121,7 @@ def fetch(
         if needed > (free := free_bytes(part)):
             raise no_room(root, needed, free)
         endpoint = os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
-        with httpx.Client(timeout=TIMEOUT, follow_redirects=True) as client:
+        with new_client() as client:
             downloader = Downloader(client, progress, sleep)
             for file in missing:
                 if _copied(release, root, file, progress):

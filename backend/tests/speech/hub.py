@@ -43,6 +43,8 @@ class Hub:
     """The next answers have these statuses; 200: as usual."""
     ranges: bool = True
     etag: str = '"one"'
+    headers: dict[str, str] = field(default_factory=dict)
+    """More headers of every answer with a file."""
 
     def asked_for(self, name: str) -> list[str]:
         return [span for asked, span in self.asked if asked == name]
@@ -74,7 +76,7 @@ def running_hub() -> Iterator[Hub]:
             if start >= len(content):
                 self.answer(416, b"")
                 return
-            headers = {"ETag": hub.etag}
+            headers = {"ETag": hub.etag, **hub.headers}
             if start:
                 headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
             self.answer(206 if start else 200, content[start:], name=name, **headers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,52 @@ def test_one_damaged_file_is_replaced_alone(hub: Hub, root: Path) -> None:
     assert fetch(root).published
     assert {name for name, _ in hub.asked} == {"vocab.json"}
     assert contents_of(root / "xtts-v2") == CONTENTS
+
+
+def test_a_hub_that_cuts_anywhere_and_has_no_ranges_is_given_up(hub: Hub, root: Path) -> None:
+    hub.ranges = False
+    hub.cut_after = [5000, 10_000] * 20
+    with pytest.raises(ConnectionCut):
+        fetch(root)
+    assert len(hub.asked_for("model.pth")) == 6  # the second came further than the first, none after it
+
+
+def test_an_answer_that_is_not_encoded_as_it_says(hub: Hub, root: Path) -> None:
+    hub.headers = {"Content-Encoding": "gzip"}
+    with pytest.raises(HubRefused, match="another encoding") as refusal:
+        fetch(root)
+    assert "proxy" in refusal.value.fix
+    assert len(hub.asked) == 1
+
+
+@pytest.mark.parametrize("etag", ['"\xe9"', '"\u20ac"', b"\xff\xfe"])
+def test_an_etag_that_no_header_carries_back(hub: Hub, root: Path, etag: str | bytes) -> None:
+    hub.cut_after = [300_000] + [0] * 20
+    with pytest.raises(ConnectionCut):
+        fetch(root)
+    (root / ".xtts-v2.part" / "model.pth.etag").write_bytes(etag.encode() if isinstance(etag, str) else etag)
+    hub.cut_after, hub.asked = [], []
+    assert fetch(root).published
+    assert hub.asked_for("model.pth") == ["bytes=300000-"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("HTTP_PROXY", "socks5://127.0.0.1:9", "SOCKS"),
+        ("HTTP_PROXY", "gopher://user:secret@127.0.0.1", "cannot be used"),
+        ("SSL_CERT_FILE", "/nowhere/cert.pem", "cannot be used"),
+    ],
+)
+def test_an_environment_that_no_client_can_follow(
+    hub: Hub, root: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(HubOffline, match=said) as offline:
+        fetch(root)
+    assert variable in offline.value.fix
+    assert "secret" not in str(offline.value)
 
 
 def test_an_end_between_the_renames_loses_nothing(hub: Hub, root: Path) -> None:
