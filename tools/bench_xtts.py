@@ -104,9 +104,9 @@ def both_halves(runs: int, precisions: Sequence[str], coqui: Callable[[int], Any
 
 def convert_once() -> None:
     """Write the full-size checkpoint in our own form, unless it is there."""
-    from app.speech.xtts.checkpoint import convert, model_file
+    from app.speech.xtts.checkpoint import convert
 
-    if model_file(CONVERTED) is None:
+    if not (CONVERTED / "model.safetensors").is_file():
         convert(OFFICIAL, CONVERTED)
 
 

@@ -44,13 +44,15 @@ def choose_engine(settings: Settings) -> Choice:
 
 def xtts_lacks(settings: Settings) -> str | None:
     """What is missing for the xtts engine, in words; None when it can run."""
-    from app.speech.weights import list_installed
+    from app.speech.weights import list_installed, look_all
 
     if importlib.util.find_spec("torch") is None:
         return "PyTorch is not installed"
-    if not list_installed(settings.weights):
-        return "the XTTS v2 weights are not there"
-    return None
+    if list_installed(settings.weights):
+        return None
+    if look_all(settings.weights):
+        return "the XTTS v2 weights cannot be used"
+    return "the XTTS v2 weights are not there"
 
 
 def make_engine(name: str, settings: Settings) -> SpeechEngine:
@@ -78,8 +80,23 @@ def weights_folder(settings: Settings) -> Path:
     return settings.weights / "xtts-v2"
 
 
+def examine_weights(folder: Path) -> None:
+    """Raise EngineUnavailable if the xtts engine cannot take the weights in `folder`.
+
+    Reads names, shapes and settings, no numbers; without PyTorch it has to be left to a later start.
+    """
+    if importlib.util.find_spec("torch") is None:
+        return
+    from app.speech.xtts.checkpoint import open_checkpoint
+
+    open_checkpoint(folder)
+
+
 def convert_weights(settings: Settings, precision: Literal["fp16", "fp32"]) -> Path:
-    """The installed XTTS v2 weights in our own form beside the official one. Raises EngineUnavailable."""
+    """The installed XTTS v2 weights in our own form beside the official one.
+
+    Raises EngineUnavailable, and OSError where the folder cannot be written.
+    """
     if importlib.util.find_spec("torch") is None:
         raise EngineUnavailable("PyTorch is not installed.", "Run `uv sync --extra xtts` in backend/.")
     from app.speech.xtts.checkpoint import convert

@@ -33,6 +33,15 @@ def test_auto_is_builtin_without_pytorch(tmp_path: Path, monkeypatch: pytest.Mon
     assert "PyTorch" in choice.reason
 
 
+def test_auto_is_builtin_with_weights_that_cannot_be_used(tmp_path: Path) -> None:
+    folder = tmp_path / "weights" / "xtts-v2"
+    folder.mkdir(parents=True)
+    (folder / "model.pth").write_bytes(b"cut short")
+    choice = bootstrap.choose_engine(settings(tmp_path))
+    assert choice.engine.name == "builtin"
+    assert "weights cannot be used" in choice.reason
+
+
 @pytest.mark.parametrize("name", ["mock", "builtin"])
 def test_a_named_engine_is_taken(tmp_path: Path, name: str) -> None:
     choice = bootstrap.choose_engine(settings(tmp_path, name))

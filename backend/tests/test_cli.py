@@ -79,6 +79,14 @@ def test_tokens_are_listed_and_revoked(folder: Path) -> None:
     assert (again.exit_code, "There is no token" in again.stderr) == (1, True)
 
 
+def test_a_name_is_listed_as_it_is(folder: Path) -> None:
+    name = "[데이터] [/red] :key:"
+    run("token", "create", "--name", name)
+    assert name in run("token", "list").stdout
+    refused = run("batch", "/nowhere/[/red]such", "--voice", "x")
+    assert (refused.exit_code, "[/red]such" in refused.stderr) == (2, True)
+
+
 def test_users_are_made_and_changed(folder: Path) -> None:
     password = "correct horse battery"
     made = run("user", "create", "kim", "--role", "admin", input=f"{password}\n{password}\n")

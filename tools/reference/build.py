@@ -40,9 +40,11 @@ from tests.speech.xtts import checkpoints  # noqa: E402
 TEXTS = {
     "short": "네",
     "usual": "안녕하세요, 고객님. 무엇을 도와드릴까요?",
+    "longest": "안내 말씀 드립니다. 통화량이 많아 연결이 늦어지고 있으니, 잠시만 기다려 주시면 "
+    "순서대로 상담원이 연결해 드리겠습니다.",  # as many tokens as the tiny model takes
     "long": "지금은 통화량이 많아 연결이 지연되고 있사오니, 잠시만 기다려 주시기 바랍니다.",
 }
-CODES = {"short": 9, "usual": 41, "long": 24}
+CODES = {"short": 9, "usual": 41, "long": 24, "longest": 122}  # the last as many as it has
 SPEEDS = {"half": 0.5, "slow": 0.77, "usual": 1.0, "fast": 1.3, "double": 2.0}
 # (seconds, sample rate) of each sample; a voice is one or more of them
 VOICES = {

@@ -45,8 +45,7 @@ for name, group in {
 
 def main() -> None:
     if sys.argv[1:2] in (["weights"], ["--help"], []):  # the one group whose imports cost the others time
-        from app.speech.weights_cli import weights_app
+        from app.cli.weights import weights_app
 
-        weights_app.command("convert")(processes.weights_convert)
         app.add_typer(weights_app, name="weights")
     app()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Optional
 
 import typer
 
@@ -93,21 +93,6 @@ def doctor(
         if any(each.severity == "error" and each.code != "no_worker" for each in found.diagnosis.findings)
         else 0
     )
-
-
-def weights_convert(
-    precision: Annotated[Literal["fp16", "fp32"], typer.Option(help="of the model's matrices")] = "fp16",
-) -> None:
-    """Write the XTTS v2 weights once more in our own form, in place: the engine starts faster with it."""
-    from app import bootstrap
-    from app.config import load_settings
-    from app.speech.interface import EngineUnavailable
-
-    try:
-        folder = bootstrap.convert_weights(load_settings(), precision)
-    except EngineUnavailable as error:
-        raise fail(f"{error} {error.fix}") from None
-    typer.echo(f"{folder}: converted.")
 
 
 def normalize(

@@ -96,12 +96,13 @@ def text_of(file: Path) -> str:
 
 def table(heads: list[str], rows: list[list[str]]) -> None:
     """Print rows below their heads; an id stays in one piece, to be copied."""
-    from rich.console import Console
     from rich.table import Table
+
+    from app.kit.console import plain_console
 
     made = Table(box=None, pad_edge=False)
     for head in heads:
         made.add_column(head, overflow="fold", no_wrap=head == "id")
     for row in rows:
         made.add_row(*[str(cell) for cell in row])
-    Console().print(made)
+    plain_console().print(made)

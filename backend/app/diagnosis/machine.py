@@ -63,14 +63,34 @@ def graphics() -> dict[str, Any]:
     return {"available": bool(cards) and visible != "", "cards": cards, "CUDA_VISIBLE_DEVICES": visible}
 
 
-def licensed_weights(container: Container) -> dict[str, Any]:
-    installed = weights.list_installed(container.settings.weights)
-    return {
-        "installed": [str(each) for each in installed],
+def licensed_weights(container: Container) -> tuple[dict[str, Any], list[Finding]]:
+    """The weights that an engine can take, and a finding for those that none can."""
+    found = weights.look_all(container.settings.weights)
+    facts = {
+        "installed": [_described(each) for each in found if not each.problems],
         "folder": str(container.settings.weights),
         "license": "Coqui Public Model License 1.0 (CPML): non-commercial use",
         "how": "moksori weights fetch xtts-v2 --accept-license cpml",
     }
+    wanted = container.engine.name in ("xtts", "coqui")
+    findings = [
+        Finding(
+            code="weights_unusable", severity="error" if wanted else "warning", fixable=False,
+            subjects=[each.name],
+            what=f"The weights in {each.folder} cannot be used: {'; '.join(each.problems)}.",
+            effect="Nothing can be trained or generated." if wanted else "Another engine speaks.",
+            fix=f"Run `moksori weights fetch {each.name} --accept-license cpml`, or "
+            "`moksori weights import FOLDER` with a folder that is whole.",
+        )
+        for each in found
+        if each.problems
+    ]  # fmt: skip
+    return facts, findings
+
+
+def _described(there: weights.Installed) -> str:
+    kind = "the published files" if there.published else "other files than the published ones"
+    return f"{there.name}, {kind}, {there.bytes / 1e9:.2f} GB, accepted by {there.accepted_by or 'nobody'}"
 
 
 def folders(container: Container) -> tuple[dict[str, Any], list[Finding]]:

@@ -27,6 +27,8 @@ def diagnose(container: Container) -> DiagnosisOut:
     others = [each.ping() for each in container.engines if each.name != engine.name]
     findings += _engine_findings(chosen, mode)
     findings += [_absent(each) for each in others if not each.available]
+    weights, weights_findings = machine.licensed_weights(container)
+    findings += weights_findings
     folders, folder_findings = machine.folders(container)
     findings += folder_findings
     jobs, job_findings = _jobs(container)
@@ -43,7 +45,7 @@ def diagnose(container: Container) -> DiagnosisOut:
         engine={"chosen": engine.name, "why": container.engine_reason, "mode": mode} | _status(chosen),
         engines={each.engine: _status(each) for each in (chosen, *others)},
         gpu=machine.graphics(),
-        weights=machine.licensed_weights(container),
+        weights=weights,
         folders=folders,
         database=machine.database(container),
         jobs=jobs,
@@ -65,9 +67,13 @@ def _status(status: EngineStatus) -> dict[str, Any]:
 def _absent(status: EngineStatus) -> Finding:
     return Finding(
         code=f"{status.engine}_absent", severity="info", fixable=False, subjects=[status.engine],
-        what=f"The engine {status.engine} cannot run here: {status.detail}",
-        effect="None: another engine speaks.", fix=status.fix,
+        what=_sentence(f"The engine {status.engine} cannot run here: {status.detail}"),
+        effect="Another engine speaks.", fix=status.fix,
     )  # fmt: skip
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."
 
 
 def _engine_findings(chosen: EngineStatus, mode: Mode) -> list[Finding]:
@@ -79,7 +85,7 @@ def _engine_findings(chosen: EngineStatus, mode: Mode) -> list[Finding]:
                 severity="error",
                 fixable=False,
                 subjects=[chosen.engine],
-                what=f"The engine {chosen.engine} cannot run: {chosen.detail}",
+                what=_sentence(f"The engine {chosen.engine} cannot run: {chosen.detail}"),
                 effect="Nothing can be trained or generated.",
                 fix=chosen.fix,
             )  # fmt: skip

@@ -14,9 +14,11 @@ import httpx
 
 from app.speech.interface import SpeechError
 
+TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 ATTEMPTS = 5
 LONGEST_WAIT = 30.0
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+MORE_ROOM = "Free some room, or set MOKSORI_WEIGHTS_DIR to a bigger disk, and run the command again."
 TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 Progress = Callable[[str, int, int], None]
@@ -68,9 +70,24 @@ def sha256_of(path: Path) -> str:
 
 def no_room(folder: Path, needed: int, free: int) -> DiskFull:
     return DiskFull(
-        f"{folder} has {free / 1e9:.2f} GB free, and {needed / 1e9:.2f} GB are needed.",
-        "Free some room, or set MOKSORI_WEIGHTS_DIR to a bigger disk, and run the command again.",
+        f"{folder} has {free / 1e9:.2f} GB free, and {needed / 1e9:.2f} GB are needed.", MORE_ROOM
     )
+
+
+def new_client() -> httpx.Client:
+    """A client that goes by the environment's proxies and certificates. Raises HubOffline where it cannot."""
+    try:
+        return httpx.Client(timeout=TIMEOUT, follow_redirects=True)
+    except ImportError as error:
+        raise HubOffline(
+            "The environment names a SOCKS proxy, and the package socksio is not installed.",
+            "Install it (pip install socksio), or unset ALL_PROXY, HTTPS_PROXY and HTTP_PROXY.",
+        ) from error
+    except (OSError, ValueError, httpx.InvalidURL) as error:  # its text may hold a proxy's password
+        raise HubOffline(
+            f"A proxy or the certificates that the environment names cannot be used ({type(error).__name__}).",
+            "Check ALL_PROXY, HTTPS_PROXY, HTTP_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR.",
+        ) from error
 
 
 def without_password(url: str) -> str:
@@ -102,6 +119,12 @@ class _File:
         return self.part.stat().st_size if self.part.exists() else 0
 
     @property
+    def version(self) -> str:
+        """The ETag of what has come, if a header can carry it back; else an empty string."""
+        etag = self.etag.read_text("utf-8", errors="replace") if self.etag.exists() else ""
+        return etag if etag.isascii() and etag.isprintable() else ""
+
+    @property
     def shown(self) -> str:
         return without_password(self.url)
 
@@ -127,7 +150,7 @@ class Downloader:
     def bring(self, url: str, target: Path, size: int, sha256: str) -> None:
         """Bring `url` to `target`, whole and verified, going on where an earlier call was cut off.
 
-        Attempts are counted anew whenever bytes have arrived. Raises WeightsError.
+        Attempts are counted anew whenever more has arrived than ever before. Raises WeightsError.
         """
         file = _File(url, target, size, sha256)
         resumed = file.arrived > 0
@@ -148,11 +171,11 @@ class Downloader:
         file.etag.unlink(missing_ok=True)
 
     def _fill(self, file: _File) -> None:
-        """Make attempts until all bytes are here, or too many in a row brought none."""
+        """Make attempts until all bytes are here, or too many in a row came no further."""
         failures = 0
         reached = False
+        furthest = file.arrived  # a hub without ranges begins at 0 each time: that is no progress
         while True:
-            before = file.arrived
             try:
                 self._attempt(file)
                 if file.arrived == file.size:
@@ -162,6 +185,12 @@ class Downloader:
                 raise HubRefused(
                     f"{file.shown} leads nowhere: {error}",
                     "HF_ENDPOINT must be an address like https://hub.example.",
+                ) from error
+            except httpx.DecodingError as error:
+                raise HubRefused(
+                    f"{file.shown} came in another encoding than its answer says.",
+                    "Something between here and the hub alters answers: go around that proxy, or set "
+                    "HF_ENDPOINT to a mirror.",
                 ) from error
             except (httpx.TransportError, _TryAgain) as error:
                 reason = error
@@ -173,12 +202,13 @@ class Downloader:
                     ) from error
                 raise
             reached = reached or not isinstance(reason, httpx.ConnectError | httpx.ConnectTimeout)
-            failures = 1 if file.arrived > before else failures + 1
+            failures = 1 if file.arrived > furthest else failures + 1
+            furthest = max(furthest, file.arrived)
             if failures < ATTEMPTS:
                 self._sleep(min(2.0**failures, LONGEST_WAIT))
             elif reached:
                 raise ConnectionCut(
-                    f"{file.shown}: {reason}; {ATTEMPTS} attempts in a row brought nothing.",
+                    f"{file.shown}: {reason}; {ATTEMPTS} attempts in a row came no further.",
                     "Run the command again: it goes on from what has arrived.",
                 ) from reason
             else:
@@ -199,8 +229,8 @@ class Downloader:
         headers = {"Accept-Encoding": "identity"}
         if have:
             headers["Range"] = f"bytes={have}-"
-            if file.etag.exists():
-                headers["If-Range"] = file.etag.read_text("utf-8")
+            if file.version:
+                headers["If-Range"] = file.version
         with self._client.stream("GET", file.url, headers=headers) as answer:
             if answer.status_code in TEMPORARY:
                 raise _TryAgain(f"the hub answered {answer.status_code}")

@@ -11,11 +11,15 @@ from pathlib import Path
 import pytest
 
 from app.diagnosis import machine
+from app.diagnosis.report import print_report
+from app.diagnosis.service import diagnose
 from app.jobs import JobCounts
 from app.models import Generation, Sample, Take, TrainingRun, VoiceModel
+from app.speech import weights
 from app.speech.interface import EngineStatus
 from app.storage import local
 from tests.service import Service
+from tests.speech.hub import CONTENTS, small_release
 
 PATH = "/voice-actors/debug/diagnosis"
 # The last two: neither XTTS v2 weights nor coqui-tts are there.
@@ -370,3 +374,57 @@ def test_every_engine_is_named_and_one_that_is_absent_is_no_error(service: Servi
     }  # fmt: skip
     absent = service.findings()["coqui_absent"]
     assert (absent["severity"], "coqui-tts" in absent["fix"]) == ("info", True)
+    assert absent["what"] == "The engine coqui cannot run here: coqui-tts is not installed."
+    assert absent["effect"] == "Another engine speaks."
+
+
+# --- weights ------------------------------------------------------------------------------------------
+
+
+def put_weights(service: Service) -> weights.Installed:
+    folder = service.container.settings.weights / "xtts-v2"
+    folder.mkdir(parents=True)
+    for name, content in CONTENTS.items():
+        (folder / name).write_bytes(content)
+    return weights.import_folder(
+        small_release(), folder, service.container.settings.weights, accepted=["cpml"], accepted_by="kim"
+    )
+
+
+def test_weights_are_a_sentence(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    put_weights(service)
+    said = "xtts-v2, the published files, 0.00 GB, accepted by kim"
+    found = diagnose(service.container)
+    assert found.diagnosis.weights["installed"] == [said]
+    print_report(found)
+    assert f"XTTS v2 weights: {said} (Coqui" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("model.pth", CONTENTS["model.pth"][:-1], "model.pth is damaged or cut short"),
+        ("moksori.json", b"[]", "moksori.json, which says who accepted the licence, is damaged"),
+    ],
+)
+def test_weights_that_cannot_be_used_are_told(
+    service: Service, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes, problem: str
+) -> None:
+    (put_weights(service).folder / name).write_bytes(content)
+    finding = service.findings()["weights_unusable"]
+    assert problem in finding["what"]
+    assert "moksori weights fetch" in finding["fix"]
+    assert (finding["severity"], finding["effect"]) == ("warning", "Another engine speaks.")
+    assert service.get(PATH).json()["diagnosis"]["weights"]["installed"] == []
+    monkeypatch.setattr(type(service.container.engine), "name", "xtts")
+    assert service.findings()["weights_unusable"]["severity"] == "error"
+
+
+def test_the_report_prints_brackets_as_they_are(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    found = diagnose(service.container)
+    found.diagnosis.folders["logs"]["path"] = "/data/[/red][logs]"
+    found.diagnosis.findings[0].what = "[nothing] is :warning:"
+    print_report(found)
+    printed = capsys.readouterr().out
+    assert "folder logs: /data/[/red][logs]" in printed
+    assert "[nothing] is :warning:" in printed

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,10 +14,19 @@ from typing import Any
 
 from app.speech.releases import CPML, Release, WeightsFile
 
+
+def checkpoint(tensors: bytes) -> bytes:
+    """A file that opens as PyTorch's do: a zip that packs nothing, its list of contents at its end."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("archive/data/0"), tensors)
+    return file.getvalue()
+
+
 CONTENTS = {
     "config.json": b'{"model": "xtts"}',
     "vocab.json": b'{"model": {"vocab": {}}}',
-    "model.pth": bytes(range(256)) * 4000,
+    "model.pth": checkpoint(bytes(range(256)) * 4000),
 }
 REPOSITORY, REVISION = "coqui/XTTS-v2", "0123abc"
 
@@ -43,6 +54,8 @@ class Hub:
     """The next answers have these statuses; 200: as usual."""
     ranges: bool = True
     etag: str = '"one"'
+    headers: dict[str, str] = field(default_factory=dict)
+    """More headers of every answer with a file."""
 
     def asked_for(self, name: str) -> list[str]:
         return [span for asked, span in self.asked if asked == name]
@@ -74,7 +87,7 @@ def running_hub() -> Iterator[Hub]:
             if start >= len(content):
                 self.answer(416, b"")
                 return
-            headers = {"ETag": hub.etag}
+            headers = {"ETag": hub.etag, **hub.headers}
             if start:
                 headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
             self.answer(206 if start else 200, content[start:], name=name, **headers)

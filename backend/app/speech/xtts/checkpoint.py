@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import logging
 import math
 import mmap
 import os
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import psutil
 import safetensors
 import torch
 from torch import Tensor
@@ -30,7 +32,7 @@ from torch import Tensor
 from app.speech.interface import EngineUnavailable
 from app.speech.xtts import layout
 
-CONVERTED = "model.safetensors"
+CONVERTED, OFFICIAL = "model.safetensors", "model.pth"
 FORMAT = "moksori-xtts-1"
 # The published model.pth pickles its configuration too (coqui-ai/TTS#4121): classes of these names, which
 # coqui-tts 0.28 keeps in another module than before.
@@ -49,6 +51,7 @@ _FOLDED = re.compile(r"(.*)\.(?:parametrizations\.weight\.original0|weight_g)$")
 _DIRECTION = re.compile(r"(.*)\.(?:parametrizations\.weight\.original1|weight_v)$")
 _MOST_FP16 = torch.finfo(torch.float16).max
 _GPT2_MATRIX = re.compile(r"gpt\.gpt\.h\.\d+\.(?:attn|mlp)\.c_\w+\.weight$")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,24 +135,38 @@ class Checkpoint:
         return self.folder / "vocab.json"
 
 
-def model_file(folder: Path) -> Path | None:
-    """The file with the weights in `folder`: the converted one if there is one."""
-    for name in (CONVERTED, "model.pth"):
-        if (folder / name).is_file():
-            return folder / name
-    return None
-
-
 def open_checkpoint(folder: Path) -> Checkpoint:
-    """Open a folder. Raises EngineUnavailable that says what is missing or wrong, and what to do."""
+    """Open a folder. Raises EngineUnavailable that says what is missing or wrong, and what to do.
+
+    A converted file that cannot be used is passed over, with a warning, where model.pth is there as well.
+    """
+    source, *others = _model_files(folder)
+    try:
+        return _open(folder, source)
+    except EngineUnavailable as error:
+        if not others:
+            raise
+        checkpoint = _open(folder, others[0])
+        _log.warning(
+            "tts.xtts.conversion_unusable", extra={"error": str(error), "fix": "moksori weights convert"}
+        )
+        return checkpoint
+
+
+def _model_files(folder: Path) -> list[Path]:
+    """One or two files with the weights of a folder that lacks nothing, the converted one first."""
     if not folder.is_dir():
         raise EngineUnavailable(f"There is no folder {folder}.", fix=_IMPORT_AGAIN)
-    source = model_file(folder)
+    found = [folder / name for name in (CONVERTED, OFFICIAL) if (folder / name).is_file()]
     missing = [name for name in ("config.json", "vocab.json") if not (folder / name).is_file()]
-    if source is None:
-        missing.append(f"model.pth (or {CONVERTED})")
-    if source is None or missing:
+    if not found:
+        missing.append(f"{OFFICIAL} (or {CONVERTED})")
+    if missing:
         raise EngineUnavailable(f"{folder} lacks {', '.join(missing)}.", fix=_IMPORT_AGAIN)
+    return found
+
+
+def _open(folder: Path, source: Path) -> Checkpoint:
     settings = _settings(folder / "config.json")
     converted = source.name == CONVERTED
     tensors = _converted_tensors(source) if converted else _official_tensors(source)
@@ -178,10 +195,20 @@ def convert(folder: Path, target: Path, precision: Literal["fp32", "fp16"] = "fp
 
     fp16 takes as much room as bf16 and is eight times nearer to fp32, so that hardly anything is rounded twice.
 
-    Little memory is needed, and an interrupted conversion leaves no usable-looking file behind.
+    Little memory is needed, and an interrupted conversion leaves no usable-looking file behind. A folder that
+    has only a converted file is converted again, but never to numbers finer than it has. Raises
+    EngineUnavailable, and OSError where the target cannot be written.
     """
-    checkpoint = open_checkpoint(folder)
+    source = _model_files(folder)[-1]  # model.pth, whatever a conversion beside it holds
+    checkpoint = _open(folder, source)
+    if checkpoint.converted and (kept := _precision(source)) not in ("fp32", precision):
+        raise EngineUnavailable(
+            f"{folder} has no {OFFICIAL}, and {CONVERTED} holds the numbers of {kept}: in {precision} they "
+            "would be no nearer to the official ones.",
+            fix=_IMPORT_AGAIN,
+        )
     target.mkdir(parents=True, exist_ok=True)
+    _sweep(target)
     for name in ("config.json", "vocab.json"):
         if target != folder:
             (target / name).write_bytes((folder / name).read_bytes())
@@ -192,6 +219,20 @@ def convert(folder: Path, target: Path, precision: Literal["fp32", "fp16"] = "fp
     finally:
         partial.unlink(missing_ok=True)
     return target
+
+
+def _sweep(target: Path) -> None:
+    """Remove what conversions left that were killed: a gigabyte each."""
+    for left in target.glob(f".{CONVERTED}.*"):
+        owner = left.name.rpartition(".")[2]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            left.unlink(missing_ok=True)
+
+
+def _precision(path: Path) -> str:
+    """In which numbers a converted file holds the GPT's matrices."""
+    with safetensors.safe_open(path, framework="pt") as file:
+        return (file.metadata() or {}).get("precision", "unknown precision")
 
 
 def _settings(path: Path) -> Settings:
@@ -323,9 +364,7 @@ def _converted_tensors(path: Path) -> dict[str, _Stored]:
     except (OSError, safetensors.SafetensorError) as error:
         raise EngineUnavailable(f"{path} is damaged ({error}).", fix=_IMPORT_AGAIN) from error
     if metadata.get("format") != FORMAT:
-        raise EngineUnavailable(
-            f"{path} was not written by this version's conversion.", fix="Convert the official folder again."
-        )
+        raise EngineUnavailable(f"{path} was not written by this version's conversion.", fix=_IMPORT_AGAIN)
 
     def reading(name: str) -> Callable[[], Tensor]:
         return lambda: file.get_tensor(name)

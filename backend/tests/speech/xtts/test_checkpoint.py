@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import pickle
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -254,11 +257,78 @@ def test_interrupted_conversion_leaves_nothing(
     assert sorted(path.name for path in (tmp_path / "target").iterdir()) == ["config.json", "vocab.json"]
 
 
-@pytest.mark.parametrize("content", [b"", b"\x10\0\0\0\0\0\0\0{}              ", b"\xff" * 100])
-def test_damaged_conversion(folder: Path, content: bytes) -> None:
-    (folder / "model.safetensors").write_bytes(content)
-    with pytest.raises(EngineUnavailable, match=r"model\.safetensors"):
+def damaged_conversion(folder: Path, kind: str) -> None:
+    """Put a model.safetensors into `folder` that cannot be used."""
+    target = folder / "model.safetensors"
+    if kind == "foreign":
+        save_file({"a": torch.zeros(2)}, target)
+    elif kind == "other tensors":
+        save_file({"a": torch.zeros(2)}, target, {"format": checkpoint.FORMAT, "precision": "fp32"})
+    elif kind == "cut short":
+        convert(folder, folder)
+        target.write_bytes(target.read_bytes()[:-1])
+    else:
+        target.write_bytes({"empty": b"", "no header": b"\x10\0\0\0\0\0\0\0{}              "}[kind])
+
+
+DAMAGES = ["foreign", "other tensors", "cut short", "empty", "no header"]
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_damaged_conversion_alone(folder: Path, kind: str) -> None:
+    damaged_conversion(folder, kind)
+    (folder / "model.pth").unlink()
+    for use in (lambda: open_checkpoint(folder), lambda: convert(folder, folder)):
+        with pytest.raises(EngineUnavailable, match=r"model\.safetensors") as caught:
+            use()
+        assert "weights fetch" in caught.value.fix
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_damaged_conversion_beside_the_official_file(
+    folder: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Is passed over, and converting again mends it, as the warning says."""
+    damaged_conversion(folder, kind)
+    assert not open_checkpoint(folder).converted
+    [record] = caplog.records
+    assert (record.levelno, record.message) == (logging.WARNING, "tts.xtts.conversion_unusable")
+    assert record.__dict__["fix"] == "moksori weights convert"
+    assert open_checkpoint(convert(folder, folder)).converted
+
+
+def test_a_bad_config_is_not_laid_on_the_conversion(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    convert(folder, folder)
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(EngineUnavailable, match="no configuration"):
         open_checkpoint(folder)
+    assert caplog.records == []
+
+
+def test_fp32_after_fp16_has_the_official_numbers(folder: Path, tiny_folder: Path) -> None:
+    official = open_checkpoint(tiny_folder).weights
+    again = open_checkpoint(convert(convert(folder, folder, "fp16"), folder, "fp32")).weights
+    assert all(torch.equal(again(name), official(name)) for name in official.names())
+
+
+def test_numbers_do_not_become_finer(folder: Path, tmp_path: Path) -> None:
+    convert(folder, folder, "fp32")
+    (folder / "model.pth").unlink()
+    rounded = convert(folder, tmp_path / "fp16", "fp16")
+    assert open_checkpoint(convert(rounded, rounded, "fp16")).converted
+    with pytest.raises(EngineUnavailable, match="numbers of fp16") as caught:
+        convert(rounded, rounded, "fp32")
+    assert "weights fetch" in caught.value.fix
+
+
+def test_what_killed_conversions_left_is_swept(folder: Path, tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    alive, dead = (tmp_path / f".model.safetensors.{pid}" for pid in (os.getppid(), gone.pid))
+    for left in (alive, dead):
+        left.write_bytes(b"half")
+    convert(folder, tmp_path)
+    assert (alive.exists(), dead.exists()) == (True, False)
 
 
 @pytest.mark.parametrize("module", ["TTS.tts.models.xtts", "TTS.tts.configs.xtts_config"])
