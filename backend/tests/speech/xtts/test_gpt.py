@@ -16,13 +16,13 @@ from app.speech.xtts.sampling import Sampling, sample
 
 Tensor = torch.Tensor
 Reference = dict[str, NDArray[Any]]
-TEXTS = ("short", "usual", "long")
+TEXTS = ("short", "usual", "long", "longest")
 
 
 def forced(gpt: Gpt, reference: Reference, text: str) -> tuple[Tensor, Tensor, list[int]]:
     """States, logits and greedy choices while coqui-tts's own codes are fed, by cache and prefix."""
     tokens, codes = reference[f"text/{text}/tokens"].tolist(), reference[f"text/{text}/codes"].tolist()
-    cache = gpt.cache(3, 256)
+    cache = gpt.cache(3, 288)
     cache.put(0, gpt.prefix(torch.from_numpy(reference["voice/one/latents"])))
     prompt = gpt.prompt(tokens)
     x = gpt.prefill(prompt[None], cache, 0, 32)[:, -1]
@@ -91,13 +91,13 @@ def plainly(weights: Any, settings: Any, x: Tensor) -> Tensor:
 def test_padded_prompts_and_the_cache_equal_the_plain_pass(
     tiny_folder: Path, tiny: Model, reference: Reference
 ) -> None:
-    """Three prompts of different lengths in one pass, then a code each, against each alone and at once."""
+    """Prompts of different lengths in one pass, then a code each, against each alone and at once."""
     opened, gpt = open_checkpoint(tiny_folder), tiny.gpt
     latents = torch.from_numpy(reference["voice/several/latents"])
     prompts = [gpt.prompt(reference[f"text/{text}/tokens"].tolist()) for text in TEXTS]
-    cache = gpt.cache(4, 192)
+    cache = gpt.cache(5, 192)
     prefix = gpt.prefix(latents)
-    for row in range(3):
+    for row in range(4):
         cache.put(row + 1, prefix)
     padded = torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True)
     out = gpt.prefill(padded, cache, 1, 32)
@@ -105,10 +105,10 @@ def test_padded_prompts_and_the_cache_equal_the_plain_pass(
         expected = plainly(opened.weights, opened.settings, torch.cat((latents, prompt)))[32:]
         states, _ = gpt.states_and_logits(out[row, : len(prompt)])
         torch.testing.assert_close(states, expected, atol=1e-4, rtol=1e-4)
-    for row in range(3):
+    for row in range(4):
         cache.move(row + 1, row, 32 + len(prompts[row]))
     lengths = torch.tensor([32 + len(prompt) for prompt in prompts])
-    new = gpt.embed(torch.tensor([5, 6, 7]), torch.tensor([1, 1, 1]))
+    new = gpt.embed(torch.tensor([5, 6, 7, 8]), torch.ones(4, dtype=torch.long))
     states, _ = gpt.states_and_logits(gpt.decode(new, cache, lengths))
     for row, prompt in enumerate(prompts):
         whole = torch.cat((latents, prompt, new[row : row + 1]))

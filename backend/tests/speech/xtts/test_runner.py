@@ -75,7 +75,7 @@ def test_seeds_matter_and_lengths_differ(alone: dict[str, Any]) -> None:
 
 def test_one_pass_gives_coqui_tts_latents(tiny: Model, reference: Reference) -> None:
     """Greedy: codes and the latents that coqui-tts computes in a second pass, from the runner's one."""
-    for text in ("short", "usual", "long"):
+    for text in ("short", "usual", "long", "longest"):
         codes = reference[f"text/{text}/codes"].tolist()
         wanted = Job(
             text,

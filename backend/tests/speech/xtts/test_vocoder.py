@@ -36,7 +36,7 @@ def speaker(reference: Reference) -> torch.Tensor:
     return torch.from_numpy(reference["voice/one/speaker"])
 
 
-CASES = [("short", "usual"), ("long", "usual"), *(("usual", speed) for speed in SPEEDS)]
+CASES = [("short", "usual"), ("long", "usual"), ("longest", "usual"), *(("usual", speed) for speed in SPEEDS)]
 
 
 @pytest.mark.parametrize(("text", "speed"), CASES)

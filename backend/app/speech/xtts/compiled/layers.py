@@ -121,7 +121,13 @@ class CompiledLayers:
         return self._with_head(_Pass(tokens=len(x), x=x.data_ptr()))
 
     def _through_layers(self, x: Tensor, cache: Cache, rows: Tensor, positions: Tensor) -> _Pass:
-        """x becomes the last layer's output, in its place."""
+        """x becomes the last layer's output, in its place. Raises ValueError for places that the cache has not."""
+        least, most = map(int, positions.aminmax())
+        if not 0 <= least <= most < cache.capacity:
+            raise ValueError(f"positions from {least} to {most} of a cache of {cache.capacity}")
+        least, most = map(int, rows.aminmax())
+        if not 0 <= least <= most < cache.rows:
+            raise ValueError(f"rows from {least} to {most} of a cache of {cache.rows} rows")
         blocks = ctypes.c_void_p * self._settings.layers
         one_pass = _Pass(
             tokens=len(x),

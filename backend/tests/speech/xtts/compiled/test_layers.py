@@ -80,8 +80,8 @@ def through(gpt: Gpt, reference: Reference) -> tuple[list[list[Tensor]], list[Te
     rows = [[out[row, : len(prompt)]] for row, prompt in enumerate(prompts)]
     lengths = torch.tensor([32 + len(prompt) for prompt in prompts])
     for number in range(1, 5):
-        codes = torch.tensor([5, 600, 77]) + number
-        out = gpt.decode(gpt.embed(codes, torch.full((3,), number)), cache, lengths)
+        codes = torch.tensor([5, 600, 77, 300]) + number
+        out = gpt.decode(gpt.embed(codes, torch.full((4,), number)), cache, lengths)
         lengths += 1
         for row, outputs in enumerate(rows):
             outputs.append(out[row])
@@ -329,6 +329,23 @@ def test_a_step_of_some_rows(gpt: Gpt) -> None:
         for row in range(rows):
             wanted = all_of_them if row in some else before
             assert torch.equal(new[row].nan_to_num(9e9), wanted[row].nan_to_num(9e9))
+
+
+def test_nothing_is_written_beyond_a_cache(gpt: Gpt) -> None:
+    cache = gpt.cache(2, 32)
+    x = torch.ones(2, gpt.settings.channels)
+    gpt.decode(x, cache, torch.tensor([3, 31]))
+    for lengths in ([3, 32], [-1, 3]):
+        with pytest.raises(ValueError, match="cache of 32"):
+            gpt.decode(x, cache, torch.tensor(lengths))
+        with pytest.raises(ValueError, match="cache of 32"):
+            gpt.step(x, cache, torch.tensor(lengths))
+    with pytest.raises(ValueError, match="cache of 32"):
+        gpt.prefill(x.view(1, 2, -1), cache, 0, 31)
+    with pytest.raises(ValueError, match="2 rows"):
+        gpt.prefill(x.view(2, 1, -1), cache, 1, 3)
+    with pytest.raises(ValueError, match="2 rows"):
+        gpt.step(x, cache, torch.tensor([3, 3]), torch.tensor([0, 2]))
 
 
 def test_memory_that_was_short(gpt: Gpt, monkeypatch: pytest.MonkeyPatch) -> None:
