@@ -20,6 +20,8 @@ SECRET_WORDS = (
     "text",
     "text_content",
 )
+# What engines, which log by Python's own `logging`, add to a line; libraries' additions are left out.
+ENGINE_FIELDS = ("error", "fix", "slots")
 MAX_BYTES, KEPT_FILES = 20 * 2**20, 5
 
 
@@ -47,7 +49,7 @@ def set_up_logging(folder: Path | None, *, process: str, console: bool = False) 
         cache_logger_on_first_use=False,
     )
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
+        foreign_pre_chain=[structlog.stdlib.ExtraAdder(allow=ENGINE_FIELDS), *shared],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,

@@ -43,6 +43,14 @@ def test_lines_are_json_and_name_their_process(tmp_path: Path) -> None:
     assert second["event"] == "한글 line\nbreak"
 
 
+def test_engines_say_more_and_libraries_do_not(tmp_path: Path) -> None:
+    set_up_logging(tmp_path, process="worker")
+    logging.getLogger("app.speech").warning("tts.xtts.out_of_memory", extra={"slots": 4, "token": "hunter2"})
+    (line,) = lines(tmp_path)
+    assert (line["event"], line["slots"]) == ("tts.xtts.out_of_memory", 4)
+    assert "token" not in line
+
+
 @pytest.mark.parametrize("name", ours.SECRET_WORDS)
 def test_a_field_of_a_secret_name_is_blanked(tmp_path: Path, name: str) -> None:
     set_up_logging(tmp_path, process="service")
