@@ -32,7 +32,9 @@ from app.speech.xtts.voicing import FIRST_CODES, Spoken, Track, Voicing, Window
 
 ENGINE = "xtts"
 _ATTEMPTS = 3
-_TURN = 4  # on a CPU, while somebody waits, the others take part in one of so many steps
+# On a CPU, while somebody waits, the others take part in one of so many steps; in one of 16 as long as what is waited
+# for has fewer than LEAD codes: pieces of a stream are short at first.
+_TURN, _FIRST_TURN, _LEAD = 4, 16, 40
 _log = logging.getLogger(__name__)
 
 
@@ -247,11 +249,15 @@ class Batch:
 
         Beside a full batch a CPU is slower than speech; by themselves a few rows are several times as fast.
         """
-        urgent = [
-            number for number, row in enumerate(self._runner.rows) if _is_urgent(self._speeches[row.job.id])
-        ]
-        some = 0 < len(urgent) < len(self._runner.rows) and self._runner.can_step_some
-        self._hurried = (self._hurried + 1) % _TURN if some else 0
+        rows = self._runner.rows
+        urgent = [number for number, row in enumerate(rows) if _is_urgent(self._speeches[row.job.id])]
+        if not 0 < len(urgent) < len(rows) or not self._runner.can_step_some:
+            self._hurried = 0
+            return []
+        begins = any(rows[number].states < _LEAD for number in urgent)
+        self._hurried += 1
+        if self._hurried >= (_FIRST_TURN if begins else _TURN):
+            self._hurried = 0
         return urgent if self._hurried else []
 
     def _admit(self) -> None:
