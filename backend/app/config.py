@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from dotenv import dotenv_values
-from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 BACKEND = Path(__file__).resolve().parent.parent
 # The guide writes `.env` wherever the operator happens to stand: in the project, or in backend/.
@@ -31,7 +32,7 @@ class Settings(BaseSettings):
     engine: EngineName = "auto"
     xtts_precision: Precision = Field("auto", description="of xtts; auto: bf16 where it is fast, else fp32")
     weights_dir: Path | None = Field(None, description="XTTS v2 weights; empty: in the data folder")
-    accepted_licenses: list[str] = Field(default_factory=list, description='e.g. ["cpml"]')
+    accepted_licenses: Annotated[list[str], NoDecode] = Field(default_factory=list, description="e.g. cpml")
 
     workers: int = Field(1, ge=0, description="worker children that the service starts; 0: none")
     worker_concurrency: int = Field(
@@ -58,8 +59,23 @@ class Settings(BaseSettings):
     login_minutes: int = Field(60, ge=1)
     login_tries: int = Field(10, ge=1, description="failed logins in 15 minutes before 429")
     voices_public: bool = Field(False, description="the OpenAI voice and model lists need no token")
-    voice_aliases: dict[str, str] = Field(default_factory=dict, description='{"alloy": "a model\'s name"}')
+    voice_aliases: Annotated[dict[str, str], NoDecode] = Field(
+        default_factory=dict, description='{"alloy": "a model\'s name"}'
+    )
     debug_train_seconds: float = Field(900.0, gt=0, description="how long debug-train waits")
+
+    @field_validator("accepted_licenses", "voice_aliases", mode="before")
+    @classmethod
+    def _decoded(cls, value: object, info: ValidationInfo) -> object:
+        """From the environment: JSON; licences may also be words with commas between them."""
+        if not isinstance(value, str):
+            return value
+        if info.field_name == "accepted_licenses" and value.lstrip()[:1] != "[":
+            return [word.strip() for word in value.split(",") if word.strip()]
+        try:
+            return json.loads(value or "{}")
+        except (ValueError, RecursionError):
+            raise ValueError("this is no JSON") from None
 
     @field_validator("data_dir")
     @classmethod

@@ -35,6 +35,39 @@ def test_settings_come_from_the_environment_over_the_file(
     assert load_settings(port=8003).port == 8003
 
 
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [("cpml", ["cpml"]), (" cpml, other ", ["cpml", "other"]), ('["cpml"]', ["cpml"]), ("[]", []), ("", [])],
+)
+def test_licences_as_anybody_would_write_them(
+    monkeypatch: pytest.MonkeyPatch, written: str, expected: list[str]
+) -> None:
+    monkeypatch.setenv("MOKSORI_ACCEPTED_LICENSES", written)
+    assert load_settings().accepted_licenses == expected
+
+
+def test_aliases_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOKSORI_VOICE_ALIASES", '{"alloy": "고객센터 v1"}')
+    assert load_settings().voice_aliases == {"alloy": "고객센터 v1"}
+    monkeypatch.setenv("MOKSORI_VOICE_ALIASES", "")
+    assert load_settings().voice_aliases == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("VOICE_ALIASES", "alloy=mine"),
+        ("VOICE_ALIASES", "{"),
+        ("VOICE_ALIASES", "[1]"),
+        ("ACCEPTED_LICENSES", "[cpml"),
+    ],
+)
+def test_what_is_no_json_is_said(monkeypatch: pytest.MonkeyPatch, name: str, written: str) -> None:
+    monkeypatch.setenv(f"MOKSORI_{name}", written)
+    with pytest.raises(ValidationError, match=name.lower()):
+        load_settings()
+
+
 def test_everything_lies_in_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOKSORI_DATA_DIR", "here")
     settings = load_settings()

@@ -237,7 +237,7 @@ def _demand(release: Release, accepted: Collection[str]) -> None:
             f"{release.name} is under the {release.license.name} ({release.license.url}). "
             f"{release.license.summary}",
             f"To accept it: --accept-license {release.license.code}, "
-            f"or MOKSORI_ACCEPTED_LICENSES='[\"{release.license.code}\"]'.",
+            f"or MOKSORI_ACCEPTED_LICENSES={release.license.code}.",
         )
 
 
