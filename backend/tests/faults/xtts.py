@@ -68,7 +68,7 @@ def _make_faulty(faults: XttsFaults) -> None:
         return call
 
     Runner.start = counted(  # type: ignore[method-assign]
-        Runner.start, lambda self: len(self.rows) > 1, faults.die_at_step, faults.no_memory_at_steps
+        Runner.start, lambda self, _some: len(self.rows) > 1, faults.die_at_step, faults.no_memory_at_steps
     )
     Voicing.__call__ = counted(  # type: ignore[method-assign]
         Voicing.__call__, lambda _, some: bool(some), faults.die_at_voicing, faults.no_memory_at_voicings
