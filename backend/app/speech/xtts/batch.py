@@ -309,7 +309,8 @@ class Batch:
 
     def _deliver(self) -> None:
         """Clips of what has been spoken; waits for the first of it if there is nothing else to do."""
-        idle = not self._speeches and all(piece.begun for piece in self._pieces)
+        decoding = bool(self._runner.rows if self._suspects else self._speeches)
+        idle = not decoding and all(piece.begun for piece in self._pieces)
         while self._underway and (self._underway[0][1].ready or idle):
             pieces, spoken = self._underway.pop(0)
             audio, idle = iter(spoken.audio()), False
