@@ -228,6 +228,27 @@ def test_while_somebody_waits_the_others_take_part_now_and_then(
         np.testing.assert_allclose(audio, expected[name], atol=1e-4)
 
 
+def test_while_somebody_waits_others_are_heard_in_steps_of_everybody(tiny: Model, voice: VoiceState) -> None:
+    same = VoiceState("xtts", voice.arrays, {"checkpoint": tiny.fingerprint})
+    batch = tiny.batch(6)
+    batch.exact_codes = 30
+    for name in "abcd":
+        batch.add(utterance(same, name))
+    batch.step()
+    batch.add(utterance(same, "later"))
+    while batch._runner.rows[0].states < 29:
+        batch.step()
+    batch.add(utterance(same, "urgent", interactive=True, stream=True))
+    events, heard = [], 0
+    while "urgent" in batch._speeches:
+        events += (new := batch.step())
+        if others := [event for event in new if event.utterance_id != "urgent"]:
+            heard += len(others)
+            assert not batch._hurried
+    assert heard
+    ended_once([*events, *run(batch, [])], [*"abcd", "later", "urgent"])
+
+
 @pytest.mark.parametrize("when", ["decoding", "voicing"])
 def test_out_of_memory_halves_the_batch(
     when: str, ending: Model, voice: VoiceState, seeds: list[int], monkeypatch: pytest.MonkeyPatch
