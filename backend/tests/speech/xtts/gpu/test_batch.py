@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,18 +12,17 @@ import torch
 from numpy.typing import NDArray
 
 from app.speech.interface import Clip, Failure, Utterance, VoiceState
-from app.speech.xtts import memory, voicing
+from app.speech.xtts import gpu, memory, voicing
 from app.speech.xtts.batch import Batch
 from app.speech.xtts.checkpoint import open_checkpoint
 from app.speech.xtts.gpt import Gpt
-from app.speech.xtts.linear import Precision
 from app.speech.xtts.model import Model
 from app.speech.xtts.runner import Runner
 from app.speech.xtts.sampling import Sampling
 from app.speech.xtts.tokenizer import Tokenizer
 from app.speech.xtts.vocoder import Vocoder
 from app.speech.xtts.voicing import Voicing
-from tests.speech.xtts.gpu.devices import CPU, CUDA
+from tests.speech.xtts.gpu.devices import CPU, CUDA, PRECISIONS
 from tests.speech.xtts.test_batch import NO_MEMORY, Trouble, audio_of, ended_once, run, utterance
 
 Audio = NDArray[np.float32]
@@ -82,10 +81,16 @@ if CUDA:
     from app.speech.xtts.gpu import convolution, kernels
 
     BOUNDS = {"fp32": 1e-4, "bf16": 0.01}
+    PYTORCH = "fp32 by PyTorch"  # as on GPUs before Ampere
 
-    @pytest.fixture(scope="module")
-    def model(precision: Precision, ending_folder: Path) -> Model:
-        return Model(ending_folder, precision)
+    @pytest.fixture(scope="module", params=[*PRECISIONS, PYTORCH])
+    def model(request: pytest.FixtureRequest, ending_folder: Path) -> Iterator[Model]:
+        with pytest.MonkeyPatch.context() as patch:
+            if request.param == PYTORCH:
+                patch.setattr(gpu, "usable", lambda device: False)
+            model = Model(ending_folder, request.param.split()[0])
+            assert model.gpt.paged == (request.param != PYTORCH)
+            yield model
 
     def batch_of(model: Model, slots: int = 4) -> Batch:
         batch = model.batch(slots)
@@ -180,8 +185,10 @@ if CUDA:
         assert compiled == []
 
     def test_slots_follow_the_memory_there_is(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-        slot = memory.slot_bytes(model.settings, model.gpt.vector_bytes, memory.POSITIONS)
+        longest = memory.longest(model.settings, model.gpt.max_prompt)
+        positions = memory.POSITIONS if model.gpt.paged else longest
+        slot = memory.slot_bytes(model.settings, model.gpt.vector_bytes, positions)
         for there, slots in ((memory._REST + 10.5 * slot, 10), (80e9, 64), (1e9, 1)):
             monkeypatch.setattr(torch.cuda, "mem_get_info", lambda there=there: (int(there), 10**11))
             assert model.default_slots() == slots
-            assert model.batch()._runner.room == slots * memory.POSITIONS
+            assert model.batch()._runner.room == (slots * memory.POSITIONS if model.gpt.paged else 0)
