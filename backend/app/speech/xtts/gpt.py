@@ -21,6 +21,7 @@ from app.speech.xtts.compiled import layers
 from app.speech.xtts.gpu import layers as gpu_layers
 from app.speech.xtts.gpu.cache import PAGE, PagedCache, pages_of
 from app.speech.xtts.linear import Linear, Precision, compute_dtype, linear, weight_bits
+from app.speech.xtts.sampling import Sampling
 
 _EPSILON = 1e-5
 
@@ -289,15 +290,16 @@ class Gpt:
             x = self._rest(layer, x, attended)
         return x
 
-    def step(
-        self, x: Tensor, cache: AnyCache, lengths: Tensor, rows: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """`decode`, and of what comes of it `states_and_logits`. Where it is `compiled`, of any rows (numbers)."""
-        if isinstance(self._fast, layers.CompiledLayers):
-            assert isinstance(cache, Cache)
-            return self._fast.step(x, cache, lengths, rows)
-        assert rows is None
-        return self.states_and_logits(self.decode(x, cache, lengths))
+    def steps(self, sampling: Sampling, **tensors: Tensor) -> Callable[[Any, Sequence[int]], None] | None:
+        """Where it is `compiled`, what gives some rows (numbers) of a cache their next codes, in one call.
+
+        The tensors, a row each, are changed where they are: `code` and `count` (rows,), the last one and how many
+        there are; `lengths` (rows,), the cache's positions in use; `seen` (rows, codes); `states` (rows, most,
+        channels), one of which is added. `draws` (rows, most) are the numbers to draw with, one a code.
+        """
+        if not isinstance(self._fast, layers.CompiledLayers):
+            return None
+        return self._fast.steps(sampling, tensors, self._code, self._code_positions)
 
     def states_and_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The last layer's output (rows, channels) → states, which the vocoder speaks, of the same shape, and

@@ -134,7 +134,7 @@ class Runner:
         self.room = max(self._longest, self.room * slots // self.slots) if self._gpt.paged else 0
         self.slots = slots
         self._allocated = False
-        for name in ("_cache", "_states", "_draws", "_seen"):
+        for name in ("_cache", "_states", "_draws", "_seen", "_next_codes"):
             self.__dict__.pop(name, None)
         if self._gpt.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -163,17 +163,17 @@ class Runner:
     def start(self, some: Sequence[int] = ()) -> None:
         """Begin to give every row its next code, or `some` of them; on a GPU this returns at once. No row may be known
         to have ended."""
-        rows = len(self.rows)
-        if not rows:
+        if not self.rows:
             return
         self._fit()
-        if some:
-            with self._threads_of_some(len(some)):
-                self._decode_some(numbers := torch.tensor(some))
-            self._steps.append(_Step([self.rows[number] for number in some], self._code[numbers]))
-            return
-        self._begin(rows)
-        self._steps.append(_Step(list(self.rows), *self._copied(self._code[:rows])))
+        numbers = some or range(len(self.rows))
+        if self._next_codes is not None:
+            with (self._threads_of_some if some else self._threads)(len(numbers)):
+                self._next_codes(self._cache, numbers)
+        else:
+            self._begin(len(numbers))
+        codes = self._code[list(some)] if some else self._code[: len(numbers)]
+        self._steps.append(_Step([self.rows[number] for number in numbers], *self._copied(codes)))
 
     def finish(self) -> None:
         """Wait for what `start` began and note the codes; where it works ahead, for all but the last step."""
@@ -228,6 +228,15 @@ class Runner:
             self._places = torch.zeros(2, _PREFILL_TOKENS, dtype=torch.int32, device=device)
         # On a CPU touched only where it is written, like the cache.
         self._states = pages.zeros(shape, torch.float32, device)
+        self._next_codes = gpt.steps(
+            self._sampling,
+            code=self._code,
+            count=self._count,
+            lengths=self._lengths,
+            draws=self._draws,
+            seen=self._seen,
+            states=self._states,
+        )
         self._allocated = True
 
     @property
@@ -301,21 +310,9 @@ class Runner:
         """One step of the first `rows` rows, all of it on buffers."""
         gpt = self._gpt
         x = gpt.embed(self._code[:rows], self._count[:rows])
-        states, logits = gpt.step(x, self._cache, self._lengths[:rows])
+        x = gpt.decode(x, self._cache, self._lengths[:rows])
         self._lengths[:rows] += 1
-        self._choose(states, logits, 0, rows)
-
-    def _decode_some(self, rows: Tensor) -> None:
-        """One step of some rows (numbers)."""
-        gpt, counts = self._gpt, self._count[rows]
-        x = gpt.embed(self._code[rows], counts)
-        states, logits = gpt.step(x, self._cache, self._lengths[rows], rows)
-        self._lengths[rows] += 1
-        self._states[rows, counts] = states
-        codes = sample(logits, self._seen[rows], self._draws[rows, counts], self._sampling)
-        self._code[rows] = codes
-        self._seen[rows, codes] = True
-        self._count[rows] += 1
+        self._choose(*gpt.states_and_logits(x), 0, rows)
 
     def _choose(self, states: Tensor, logits: Tensor, start: int, stop: int) -> None:
         """Keep the states of rows `start` … `stop`, and choose their next codes."""

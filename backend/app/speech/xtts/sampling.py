@@ -62,14 +62,14 @@ def candidates(logits: Tensor, seen: Tensor, sampling: Sampling) -> tuple[Tensor
 
 def sample(logits: Tensor, seen: Tensor, draw: Tensor, sampling: Sampling) -> Tensor:
     """Codes (rows,) from fp32 logits (rows, codes), what each row has seen, and its number `draw` (rows,)."""
+    if _compiled(logits.device):
+        return choice.sample(logits, seen, draw, sampling)
     if sampling.temperature <= 0:
         return penalise(logits, seen, sampling.repetition_penalty).argmax(-1)
     if gpu.usable(logits.device):
         from app.speech.xtts.gpu.choice import sample as on_gpu
 
         return on_gpu(logits, seen, draw, sampling)
-    if _compiled(logits.device):
-        return choice.sample(logits, seen, draw, sampling)
     probabilities, codes = candidates(logits, seen, sampling)
     place = (probabilities.cumsum(-1) <= draw[:, None]).sum(-1, keepdim=True)
     # Rounding can leave the last sum under 1, and a draw above it: take the last code that is left.

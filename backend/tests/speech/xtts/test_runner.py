@@ -163,6 +163,7 @@ def test_a_recorded_step_of_a_bucket_is_the_same(
 
     monkeypatch.setattr(runner, "_fit", lambda *_: None)
     monkeypatch.setattr(runner, "_record", record)
+    monkeypatch.setattr(runner, "_next_codes", None)
     monkeypatch.setattr(runner, "_begin", runner._replay)
     batched = spoken(runner, [job(reference, number) for number in range(12)], late=3)
     assert {name: codes for name, (codes, _) in batched.items()} == {name: alone[name][0] for name in batched}

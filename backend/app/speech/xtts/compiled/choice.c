@@ -1,14 +1,9 @@
-/* The choice of the next code, a row after the other: what sampling.py does in some twenty operations. */
+/* The choice of the next code: what sampling.py does in some twenty operations. */
 
+#include "choice.h"
 #include "vectors.h"
 
 #include <math.h>
-#include <stdint.h>
-
-typedef struct {
-    float temperature, top_p, penalty;
-    int32_t top_k; /* up to the number of codes */
-} Sampling;
 
 /* Scores (codes, rounded up) of one row's logits; beyond the codes the least. */
 static void score(const float *logits, const uint8_t *seen, int codes, const Sampling *sampling, float *scores) {
@@ -62,16 +57,19 @@ static int fallen(float *best, int count, float top_p, float draw) {
     return kept - 1; /* rounding can leave the last sum under 1, and a draw above it */
 }
 
+int64_t choice_of(const float *logits, const uint8_t *seen, float draw, int codes, const Sampling *sampling) {
+    float scores[codes + LANES], best[sampling->top_k];
+    int32_t whose[sampling->top_k];
+    score(logits, seen, codes, sampling, scores);
+    int count = rank(scores, codes, sampling->top_k, best, whose);
+    /* Of numbers that are none, one that there is. */
+    return count ? whose[fallen(best, count, sampling->top_p, draw)] : codes - 1;
+}
+
 /* Codes (rows) from logits (rows, codes), `step` numbers from row to row, what each row has seen (rows, codes), and
    its number (rows). */
 void choose(const float *logits, int64_t step, const uint8_t *seen, const float *draws, int64_t *chosen, int32_t rows,
             int32_t codes, const Sampling *sampling) {
-    float scores[codes + LANES], best[sampling->top_k];
-    int32_t whose[sampling->top_k];
-    for (long row = 0; row < rows; row++) {
-        score(logits + row * step, seen + row * codes, codes, sampling, scores);
-        int count = rank(scores, codes, sampling->top_k, best, whose);
-        /* Of numbers that are none, one that there is. */
-        chosen[row] = count ? whose[fallen(best, count, sampling->top_p, draws[row])] : codes - 1;
-    }
+    for (long row = 0; row < rows; row++)
+        chosen[row] = choice_of(logits + row * step, seen + row * codes, draws[row], codes, sampling);
 }

@@ -11,8 +11,11 @@
 
    The cache holds vectors of a head's numbers: fp32, or whole numbers and then their scale, a float. INT16 keeps ten
    bits of them, which is as near to them as bf16 is: the upper eight of all, and then the lower two, sixteen numbers'
-   in 32 bits, the first one's lowest. A step of many reads as much of the cache as of weights. */
+   in 32 bits, the first one's lowest. A step of many reads as much of the cache as of weights.
 
+   A step of what is being spoken begins with each row's last code and ends with its next one, all of it in one call. */
+
+#include "choice.h"
 #include "team.h"
 #include "weights.h"
 
@@ -62,14 +65,29 @@ typedef struct {
     int32_t channels, heads, precision;
 } Model;
 
+/* What is being spoken, each row of it; a step changes all but draws and embeddings. */
 typedef struct {
-    int32_t tokens, capacity;      /* positions of a cache row */
+    int64_t *code, *count, *lengths; /* the last one, how many a row has, and the positions that its cache row holds */
+    const float *draws;              /* (rows, most): a number a code */
+    uint8_t *seen;                   /* (rows, codes) */
+    float *states;                   /* (rows, most, channels) */
+    const float *of_codes, *of_counts; /* embeddings: (codes, channels), and (counts, channels) */
+    int32_t most, codes, counts;
+    Sampling sampling;
+} Speech;
+
+typedef struct {
+    int32_t tokens;
     int32_t layers;                /* to go through: all or none */
+    int32_t cache_rows, capacity;  /* positions of a cache row */
     const int64_t *rows, *positions; /* of each token, in the cache */
     float *x;                      /* (tokens, channels): embeddings in, the last layer's output out */
     char *const *keys, *const *values; /* a layer: (rows, heads, capacity), a head's vector each */
     float *states, *logits;        /* (tokens, channels) and (tokens, codes), or NULL: no head follows the layers */
+    const Speech *speech;          /* not NULL: a step of its `rows`, and all of the above but them is NULL */
 } Pass;
+
+enum { DONE, NO_MEMORY, NO_PLACE }; /* what comes of it: the last where rows or positions are none */
 
 /* ---- numbers ---- */
 
@@ -203,7 +221,7 @@ typedef struct {
 } Run;
 
 enum { NORM_1, QKV, KEEP, ATTENTION, TAKE, PROJECTION, NORM_2, EXPANSION, TAKE_WIDE, CONTRACTION, PHASES };
-enum { STATES = PHASES, LOGITS, HEAD_PHASES = 2 };
+enum { STATES = PHASES, LOGITS, CHOICE, HEAD_PHASES = 2 }; /* the last of them only where something is spoken */
 
 /* ---- the parts of a layer ---- */
 
@@ -535,11 +553,38 @@ static long chunks(const void *of, int phase) {
 /* What follows the layers, of one token: the vocoder's states, which are also the activations of the logits. */
 static void norm_twice(Run *run, long token) {
     const Head *head = &run->model->head;
+    const Speech *speech = run->pass.speech;
     const int channels = run->model->channels;
     float normed[channels], *states = run->pass.states + token * channels;
+    if (speech != NULL) {
+        const int64_t row = run->pass.rows[token];
+        states = speech->states + (row * speech->most + speech->count[row]) * channels;
+    }
     norm(run->pass.x + token * channels, head->last_norm_weight, head->last_norm_bias, channels, normed);
     norm(normed, head->final_norm_weight, head->final_norm_bias, channels, states);
     memcpy(run->cells + token * channels, states, channels * sizeof(float));
+}
+
+/* One token becomes the embedding of its row's last code. */
+static void embed(Run *run, long token) {
+    const Speech *speech = run->pass.speech;
+    const int channels = run->model->channels;
+    const int64_t row = run->pass.rows[token];
+    const float *code = speech->of_codes + speech->code[row] * channels, *count = speech->of_counts + speech->count[row] * channels;
+    for (int i = 0; i < channels; i += LANES)
+        _mm512_storeu_ps(run->pass.x + token * channels + i, _mm512_add_ps(_mm512_loadu_ps(code + i), _mm512_loadu_ps(count + i)));
+}
+
+static void choose_next(Run *run, long token) {
+    const Speech *speech = run->pass.speech;
+    const int64_t row = run->pass.rows[token];
+    const float *logits = run->pass.logits + token * run->model->head.codes;
+    uint8_t *seen = speech->seen + row * speech->codes;
+    const float draw = speech->draws[row * speech->most + speech->count[row]];
+    speech->code[row] = choice_of(logits, seen, draw, speech->codes, &speech->sampling);
+    seen[speech->code[row]] = 1;
+    speech->count[row]++;
+    speech->lengths[row]++;
 }
 
 static void chunk(void *of, int phase, long at, int thread) {
@@ -549,7 +594,10 @@ static void chunk(void *of, int phase, long at, int thread) {
     const Head *head = &run->model->head;
     int precision = run->model->precision, channels = run->model->channels, heads = run->model->heads;
     switch (phase = kind_of(run, phase)) {
-        case NORM_1: take_normed(run, at, layer->norm_1_weight, layer->norm_1_bias); break;
+        case NORM_1:
+            if (number == 0 && run->pass.speech != NULL) embed(run, at);
+            take_normed(run, at, layer->norm_1_weight, layer->norm_1_bias);
+            break;
         case QKV: multiply(run, number, phase, &layer->qkv, precision, at, thread); break;
         case KEEP: keep(run, number, at); break;
         case ATTENTION: attend(run, number, at / heads, at % heads, run->scores + thread * (run->pass.capacity + LANES)); break;
@@ -561,11 +609,31 @@ static void chunk(void *of, int phase, long at, int thread) {
         case CONTRACTION: multiply(run, number, phase, &layer->contraction, precision, at, thread); break;
         case STATES: norm_twice(run, at); break;
         case LOGITS: multiply(run, number, phase, &head->product, head->precision, at, thread); break;
+        case CHOICE: choose_next(run, at); break;
     }
 }
 
-/* A pass by `threads` threads, this one among them; false: memory was short. */
-bool run_layers(const Model *model, Team *team, const Pass *pass, int32_t threads) {
+/* Whether all rows and positions are there; in a step, `positions` become those of its rows. */
+static bool known(const Pass *pass, int64_t *positions) {
+    const Speech *speech = pass->speech;
+    for (long token = 0; pass->layers > 0 && token < pass->tokens; token++) {
+        const int64_t row = pass->rows[token];
+        if (row < 0 || row >= pass->cache_rows) return false;
+        if (speech != NULL) {
+            const int64_t code = speech->code[row], count = speech->count[row];
+            if (code < 0 || code >= speech->codes) return false;
+            if (count < 0 || count >= speech->most || count >= speech->counts) return false;
+            positions[token] = speech->lengths[row];
+        }
+        const int64_t position = speech == NULL ? pass->positions[token] : positions[token];
+        if (position < 0 || position >= pass->capacity) return false;
+    }
+    return true;
+}
+
+/* A pass by `threads` threads, this one among them. */
+int32_t run_layers(const Model *model, Team *team, const Pass *pass, int32_t threads) {
+    const bool speaks = pass->speech != NULL;
     long tokens = pass->tokens, channels = model->channels, wide = tokens * 4 * channels;
     int bytes = bytes_of(model->precision);
     size_t scores = (size_t)team_size(team, threads) * (pass->capacity + LANES) * sizeof(float);
@@ -573,14 +641,17 @@ bool run_layers(const Model *model, Team *team, const Pass *pass, int32_t thread
     size_t query = tokens * channels * sizeof(float), fresh = model->precision == FP32 ? 0 : 2 * query;
     bool unpacks = model->precision == INT16 && tokens > TWELVE;
     size_t panels = unpacks ? team_size(team, threads) * largest(model) * sizeof(uint32_t) : 0;
-    size_t sizes[] = {wide * bytes, blocks, blocks, query, fresh, wide * sizeof(float), scores, panels};
-    size_t total = 0, offsets[8];
-    for (int i = 0; i < 8; i++) {
+    size_t x = speaks ? query : 0, positions = speaks ? tokens * sizeof(int64_t) : 0;
+    size_t logits = speaks ? tokens * model->head.codes * sizeof(float) : 0;
+    size_t sizes[] = {wide * bytes, blocks, blocks, query, fresh, wide * sizeof(float), scores, panels, x, positions, logits};
+    enum { PARTS = sizeof sizes / sizeof sizes[0] };
+    size_t total = 0, offsets[PARTS];
+    for (int i = 0; i < PARTS; i++) {
         offsets[i] = total;
         total += (sizes[i] + 63) / 64 * 64;
     }
     char *memory = aligned_alloc(64, total);
-    if (memory == NULL) return false;
+    if (memory == NULL) return NO_MEMORY;
     Run run = {
         .model = model,
         .pass = *pass,
@@ -593,8 +664,17 @@ bool run_layers(const Model *model, Team *team, const Pass *pass, int32_t thread
         .scores = (float *)(memory + offsets[6]),
         .unpacked = (uint32_t *)(memory + offsets[7]),
     };
-    Work work = {&run, pass->layers * PHASES + (pass->states != NULL ? HEAD_PHASES : 0), chunks, chunk};
-    bool done = team_run(team, &work, threads);
+    if (speaks) {
+        run.pass.x = (float *)(memory + offsets[8]);
+        run.pass.positions = (int64_t *)(memory + offsets[9]);
+        run.pass.logits = (float *)(memory + offsets[10]);
+    }
+    int32_t outcome = NO_PLACE;
+    if (known(pass, (int64_t *)(memory + offsets[9]))) {
+        int after = speaks ? HEAD_PHASES + 1 : pass->states != NULL ? HEAD_PHASES : 0;
+        Work work = {&run, pass->layers * PHASES + after, chunks, chunk};
+        outcome = team_run(team, &work, threads) ? DONE : NO_MEMORY;
+    }
     free(memory);
-    return done;
+    return outcome;
 }

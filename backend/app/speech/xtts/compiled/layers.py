@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,16 +13,19 @@ from torch import Tensor
 
 from app.speech.xtts.checkpoint import Settings, Weights
 from app.speech.xtts.compiled import library
+from app.speech.xtts.compiled.choice import How
 from app.speech.xtts.compiled.library import PANEL, Team
 from app.speech.xtts.compiled.weights import BITS, CODES, packed
 
 if TYPE_CHECKING:
     from app.speech.xtts.gpt import Cache
     from app.speech.xtts.linear import Precision
+    from app.speech.xtts.sampling import Sampling
 
 _HEADS = (16, 64)  # channels of a head that layers.c knows
 _LAST_NORMS = ("last_norm", "final_norm")
 _CACHED_BITS = {"bf16": 10, "int8": 8}  # of a number of the cache
+_DONE, _NO_MEMORY = 0, 1  # what comes of a pass
 
 
 class _Product(ctypes.Structure):
@@ -55,12 +58,22 @@ class _Model(ctypes.Structure):
     ]
 
 
+class _Speech(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("code", "count", "lengths", "draws", "seen", "states")),
+        *((name, ctypes.c_void_p) for name in ("of_codes", "of_counts")),
+        *((name, ctypes.c_int32) for name in ("most", "codes", "counts")),
+        ("sampling", How),
+    ]
+
+
 class _Pass(ctypes.Structure):
     _fields_ = [
-        *((name, ctypes.c_int32) for name in ("tokens", "capacity", "layers")),
+        *((name, ctypes.c_int32) for name in ("tokens", "layers", "cache_rows", "capacity")),
         *((name, ctypes.c_void_p) for name in ("rows", "positions", "x")),
         *((name, ctypes.POINTER(ctypes.c_void_p)) for name in ("keys", "values")),
         *((name, ctypes.c_void_p) for name in ("states", "logits")),
+        ("speech", ctypes.POINTER(_Speech)),
     ]
 
 
@@ -98,62 +111,67 @@ class CompiledLayers:
         rows, length, channels = x.shape
         numbers = torch.arange(first, first + rows).repeat_interleave(length)
         positions = torch.arange(past, past + length).repeat(rows)
-        out = _copied(x.reshape(-1, channels))
-        self._run(self._through_layers(out, cache, numbers, positions))
-        return out.view(rows, length, channels)
+        return self._through_layers(x.reshape(-1, channels), cache, numbers, positions).view(x.shape)
 
     def decode(self, x: Tensor, cache: Cache, lengths: Tensor) -> Tensor:
         """As Gpt.decode."""
-        out = _copied(x)
-        self._run(self._through_layers(out, cache, torch.arange(len(x)), lengths.clone()))
-        return out
-
-    def step(
-        self, x: Tensor, cache: Cache, lengths: Tensor, rows: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """As Gpt.step, of the cache's first rows or of those that are named."""
-        rows = torch.arange(len(x)) if rows is None else rows
-        return self._with_head(self._through_layers(_copied(x), cache, rows, lengths.clone()))
+        return self._through_layers(x, cache, torch.arange(len(x)), lengths.clone())
 
     def states_and_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """As Gpt.states_and_logits."""
         x = _copied(x)
-        return self._with_head(_Pass(tokens=len(x), x=x.data_ptr()))
-
-    def _through_layers(self, x: Tensor, cache: Cache, rows: Tensor, positions: Tensor) -> _Pass:
-        """x becomes the last layer's output, in its place. Raises ValueError for places that the cache has not."""
-        least, most = map(int, positions.aminmax())
-        if not 0 <= least <= most < cache.capacity:
-            raise ValueError(f"positions from {least} to {most} of a cache of {cache.capacity}")
-        least, most = map(int, rows.aminmax())
-        if not 0 <= least <= most < cache.rows:
-            raise ValueError(f"rows from {least} to {most} of a cache of {cache.rows} rows")
-        blocks = ctypes.c_void_p * self._settings.layers
-        one_pass = _Pass(
-            tokens=len(x),
-            capacity=cache.capacity,
-            layers=self._settings.layers,
-            rows=rows.data_ptr(),
-            positions=positions.data_ptr(),
-            x=x.data_ptr(),
-            keys=blocks(*(keys.data_ptr() for keys in cache.keys)),
-            values=blocks(*(values.data_ptr() for values in cache.values)),
-        )
-        one_pass.kept = x, rows, positions  # as long as it points there
-        return one_pass
-
-    def _with_head(self, one_pass: _Pass) -> tuple[Tensor, Tensor]:
-        states = torch.empty(one_pass.tokens, self._settings.channels)
-        logits = torch.empty(one_pass.tokens, self._model.head.codes)
-        one_pass.states, one_pass.logits = states.data_ptr(), logits.data_ptr()
-        self._run(one_pass)
+        states = torch.empty_like(x)
+        logits = torch.empty(len(x), self._model.head.codes)
+        self._run(_Pass(tokens=len(x), x=x.data_ptr(), states=states.data_ptr(), logits=logits.data_ptr()))
         return states, logits[:, : self._settings.audio_tokens]
 
+    def steps(
+        self, sampling: Sampling, tensors: dict[str, Tensor], of_codes: Tensor, of_counts: Tensor
+    ) -> Callable[[Cache, Sequence[int]], None]:
+        """As Gpt.steps."""
+        kept = tensors | {"of_codes": of_codes, "of_counts": of_counts}
+        most, codes = tensors["draws"].shape[1], tensors["seen"].shape[1]
+        speech = _Speech(most=most, codes=codes, counts=len(of_counts), sampling=How(sampling, codes))
+        for name, tensor in kept.items():
+            assert tensor.is_contiguous()
+            setattr(speech, name, tensor.data_ptr())
+        speech.kept = kept  # as long as it points there
+
+        def step(cache: Cache, rows: Sequence[int]) -> None:
+            numbers = (ctypes.c_int64 * len(rows))(*rows)
+            into = {"rows": ctypes.addressof(numbers), "speech": ctypes.pointer(speech)}
+            self._run(_Pass(tokens=len(rows), **into, **self._of(cache)))
+
+        return step
+
+    def _through_layers(self, x: Tensor, cache: Cache, rows: Tensor, positions: Tensor) -> Tensor:
+        """The last layer's output of x (tokens, channels)."""
+        x = _copied(x)
+        into = {"rows": rows.data_ptr(), "positions": positions.data_ptr(), "x": x.data_ptr()}
+        self._run(_Pass(tokens=len(x), **into, **self._of(cache)))
+        return x
+
+    def _of(self, cache: Cache) -> dict[str, Any]:
+        """A cache, for a pass."""
+        blocks = ctypes.c_void_p * self._settings.layers
+        return {
+            "layers": self._settings.layers,
+            "cache_rows": cache.rows,
+            "capacity": cache.capacity,
+            "keys": blocks(*(keys.data_ptr() for keys in cache.keys)),
+            "values": blocks(*(values.data_ptr() for values in cache.values)),
+        }
+
     def _run(self, one_pass: _Pass) -> None:
+        """Raises ValueError for rows and positions that the cache has not."""
         run, model = library.library().run_layers, ctypes.byref(self._model)
         with self._lock:
-            if not run(model, self._team.handle, ctypes.byref(one_pass), torch.get_num_threads()):
-                raise MemoryError
+            outcome = run(model, self._team.handle, ctypes.byref(one_pass), torch.get_num_threads())
+        if outcome == _NO_MEMORY:
+            raise MemoryError
+        if outcome != _DONE:
+            size = f"{one_pass.cache_rows} rows of {one_pass.capacity} positions"
+            raise ValueError(f"There is a place that a cache of {size} has not.")
 
     def _layer(self, weights: Weights, settings: Settings, precision: Precision) -> _Layer:
         channels, scale = settings.channels, (settings.channels // settings.heads) ** -0.5

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PANEL, LANES = 32, 16  # as in vectors.h
 _FOLDER = Path(__file__).parent
 _SOURCES = ("team.c", "weights.c", "layers.c", "choice.c", "tiles.c", "convolutions.c", "pictures.c")
-_HEADERS = ("team.h", "vectors.h", "tiles.h", "weights.h")
+_HEADERS = ("choice.h", "team.h", "vectors.h", "tiles.h", "weights.h")
 _PARTS = ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16", "avx512_vnni")
 _PROCESSOR = Path("/proc/cpuinfo")
 # Products and sums are not joined unless the code says so: else results hang on which loop GCC joins them in.
@@ -100,8 +100,9 @@ def _library() -> Any:
         return None
     found.team_new.argtypes, found.team_new.restype = [ctypes.c_int32], ctypes.c_void_p
     found.team_free.argtypes, found.team_free.restype = [ctypes.c_void_p], None
-    for name in ("pack", "run_layers", "run_chain"):
+    for name in ("pack", "run_chain"):
         found[name].restype = ctypes.c_bool
+    found.run_layers.restype = ctypes.c_int32
     for name in ("measure", "choose", "convolve_picture", "gate_picture"):
         found[name].restype = None
     found.picture_room.restype = ctypes.c_int64

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from torch import Tensor
 from app.speech.xtts.checkpoint import Checkpoint, Weights, open_checkpoint
 from app.speech.xtts.compiled import layers, library
 from app.speech.xtts.gpt import Cache, Gpt
+from app.speech.xtts.sampling import Sampling, sample
 from tests.speech.xtts.compiled.test_weights import MOST, representable
 from tests.speech.xtts.test_gpt import TEXTS, forced
 
@@ -307,28 +308,100 @@ def test_what_follows_the_layers(gpt: Gpt, precision: str, tiny_folder: Path) ->
         assert same(alone, (states[row : row + 1], logits[row : row + 1]))
 
 
+def spoken(gpt: Gpt, rows: int) -> dict[str, Tensor]:
+    """The tensors of so many rows that are being spoken, after some codes each; states are not numbers yet."""
+    settings, random = gpt.settings, torch.Generator().manual_seed(rows)
+    count = torch.tensor([1 + 5 * row % 9 for row in range(rows)])
+    return {
+        "code": torch.randint(settings.audio_tokens, (rows,), generator=random),
+        "count": count,
+        "lengths": filled(gpt, 64, list(range(rows)))[1],
+        "draws": torch.rand(rows, 12, generator=random),
+        "seen": torch.rand(rows, settings.audio_tokens, generator=random) < 0.1,
+        "states": torch.full((rows, 12, settings.channels), float("nan")),
+    }
+
+
+def stepped(gpt: Gpt, sampling: Sampling, rows: int, some: Sequence[int]) -> tuple[Cache, dict[str, Tensor]]:
+    """By one call."""
+    cache, _ = filled(gpt, 64, list(range(rows)))
+    step = gpt.steps(sampling, **(tensors := spoken(gpt, rows)))
+    assert step is not None
+    step(cache, some)
+    return cache, tensors
+
+
+def step_by_parts(gpt: Gpt, sampling: Sampling, rows: int) -> tuple[Cache, dict[str, Tensor]]:
+    """Of all rows, by everything that it is made of."""
+    cache, tensors = filled(gpt, 64, list(range(rows)))[0], spoken(gpt, rows)
+    count, every = tensors["count"], torch.arange(rows)
+    x = gpt.decode(gpt.embed(tensors["code"], count), cache, tensors["lengths"])
+    states, logits = gpt.states_and_logits(x)
+    tensors["states"][every, count] = states
+    tensors["code"] = sample(logits, tensors["seen"], tensors["draws"][every, count], sampling)
+    tensors["seen"][every, tensors["code"]] = True
+    tensors |= {name: tensors[name] + 1 for name in ("count", "lengths")}
+    return cache, tensors
+
+
+SAMPLINGS = (Sampling(), Sampling(temperature=0), Sampling(top_k=0, top_p=1.0, temperature=1.3))
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
 @pytest.mark.parametrize("rows", [1, ROWS])
-def test_a_step_is_decoding_and_what_follows(rows: int, gpt: Gpt) -> None:
-    x = torch.randn(rows, gpt.settings.channels, generator=torch.Generator().manual_seed(5))
-    (one, lengths), (other, _) = (filled(gpt, 64, list(range(rows))) for _ in range(2))
-    assert same(gpt.step(x, one, lengths), gpt.states_and_logits(gpt.decode(x, other, lengths)))
-    for tensor, expected in zip((*one.keys, *one.values), (*other.keys, *other.values), strict=True):
-        assert torch.equal(tensor.nan_to_num(9e9), expected.nan_to_num(9e9))
+def test_a_step_is_what_it_is_made_of(rows: int, sampling: Sampling, gpt: Gpt) -> None:
+    """Bit by bit: of all tensors, and of the cache."""
+    cache, tensors = stepped(gpt, sampling, rows, range(rows))
+    other, expected = step_by_parts(gpt, sampling, rows)
+    for name, tensor in tensors.items():
+        assert torch.equal(tensor.nan_to_num(9e9), expected[name].nan_to_num(9e9)), name
+    for one, another in zip((*cache.keys, *cache.values), (*other.keys, *other.values), strict=True):
+        assert torch.equal(one.nan_to_num(9e9), another.nan_to_num(9e9))
 
 
 def test_a_step_of_some_rows(gpt: Gpt) -> None:
-    """They get what they would have got, and the others' keys and values stay as they are."""
-    some, rows = torch.tensor([4, 1]), 6
-    x = torch.randn(rows, gpt.settings.channels, generator=torch.Generator().manual_seed(5))
-    (one, lengths), (other, _), (old, _) = (filled(gpt, 64, list(range(rows))) for _ in range(3))
-    expected = gpt.step(x, other, lengths)
-    assert same(gpt.step(x[some], one, lengths[some], some), tuple(each[some] for each in expected))
-    for new, all_of_them, before in zip(
-        *((*cache.keys, *cache.values) for cache in (one, other, old)), strict=True
+    """They get what they would have got, and everything of the others stays as it is."""
+    some, rows = [4, 1], 6
+    (one, changed), (other, expected) = (
+        stepped(gpt, Sampling(), rows, numbers) for numbers in (some, range(rows))
+    )
+    old, before = filled(gpt, 64, list(range(rows)))[0], spoken(gpt, rows)
+    assert len({*changed["code"].tolist()}) > 3
+    for new, all_of_them, unchanged in (
+        *zip(changed.values(), expected.values(), before.values(), strict=True),
+        *zip(*((*cache.keys, *cache.values) for cache in (one, other, old)), strict=True),
     ):
         for row in range(rows):
-            wanted = all_of_them if row in some else before
+            wanted = all_of_them if row in some else unchanged
             assert torch.equal(new[row].nan_to_num(9e9), wanted[row].nan_to_num(9e9))
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("code", -1), ("code", 1026), ("count", -1), ("count", 12), ("lengths", -1), ("lengths", 64)],
+)
+def test_nothing_is_read_beyond_what_is_spoken(name: str, number: int, gpt: Gpt) -> None:
+    cache, tensors = filled(gpt, 64, [0, 1, 2])[0], spoken(gpt, 3)
+    step = gpt.steps(Sampling(), **tensors)
+    assert step is not None
+    tensors[name][1] = number
+    step(cache, [0, 2])
+    before = {name: tensor.clone() for name, tensor in tensors.items()}
+    for rows in ([0, 1], [0, 3], [-1]):
+        with pytest.raises(ValueError, match="3 rows of 64"):
+            step(cache, rows)
+    for kept, tensor in zip(before.values(), tensors.values(), strict=True):
+        assert torch.equal(kept.nan_to_num(9e9), tensor.nan_to_num(9e9))
+
+
+def test_more_codes_than_have_embeddings(gpt: Gpt) -> None:
+    counts = len(gpt._code_positions)
+    tensors = spoken(gpt, 1) | {"draws": torch.zeros(1, counts + 1), "count": torch.tensor([counts])}
+    tensors["states"] = torch.zeros(1, counts + 1, gpt.settings.channels)
+    step = gpt.steps(Sampling(), **tensors)
+    assert step is not None
+    with pytest.raises(ValueError, match="place"):
+        step(gpt.cache(1, 64), [0])
 
 
 def test_nothing_is_written_beyond_a_cache(gpt: Gpt) -> None:
@@ -336,21 +409,17 @@ def test_nothing_is_written_beyond_a_cache(gpt: Gpt) -> None:
     x = torch.ones(2, gpt.settings.channels)
     gpt.decode(x, cache, torch.tensor([3, 31]))
     for lengths in ([3, 32], [-1, 3]):
-        with pytest.raises(ValueError, match="cache of 32"):
+        with pytest.raises(ValueError, match="2 rows of 32"):
             gpt.decode(x, cache, torch.tensor(lengths))
-        with pytest.raises(ValueError, match="cache of 32"):
-            gpt.step(x, cache, torch.tensor(lengths))
-    with pytest.raises(ValueError, match="cache of 32"):
+    with pytest.raises(ValueError, match="2 rows of 32"):
         gpt.prefill(x.view(1, 2, -1), cache, 0, 31)
-    with pytest.raises(ValueError, match="2 rows"):
+    with pytest.raises(ValueError, match="2 rows of 32"):
         gpt.prefill(x.view(2, 1, -1), cache, 1, 3)
-    with pytest.raises(ValueError, match="2 rows"):
-        gpt.step(x, cache, torch.tensor([3, 3]), torch.tensor([0, 2]))
 
 
 def test_memory_that_was_short(gpt: Gpt, monkeypatch: pytest.MonkeyPatch) -> None:
-    def short(*given: Any) -> bool:
-        return False
+    def short(*given: Any) -> int:
+        return layers._NO_MEMORY
 
     expected = decoded(gpt, [0, 1], 64)
     with monkeypatch.context() as patch:
