@@ -6,9 +6,11 @@ and the norms are fp32; products run in the compute dtype.
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -101,6 +103,14 @@ class Cache:
                 new[:rows, :, :kept] = part
                 tensors[layer] = new
         self.capacity = capacity
+        self.__dict__.pop("pointers", None)
+
+    @cached_property
+    def pointers(self) -> tuple[Any, Any]:
+        """Where each layer's keys, and values, lie now, as C has it."""
+        blocks = ctypes.c_void_p * len(self.keys)
+        keys, values = (blocks(*(each.data_ptr() for each in part)) for part in (self.keys, self.values))
+        return keys, values
 
     def move(self, source: int, target: int, length: int) -> None:
         """Let row `target` hold what row `source` holds."""

@@ -25,6 +25,19 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def on_the_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU's batch has another order, and hands out audio later: that is tested in gpu/, where there is one."""
+    if "gpu" not in request.path.parts:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+def model_on_the_cpu(folder: Path) -> Model:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        return Model(folder, "fp32")
+
+
 @pytest.fixture(scope="session")
 def reference() -> dict[str, NDArray[Any]]:
     return checkpoints.reference()
@@ -38,7 +51,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(tiny_folder: Path) -> Model:
-    return Model(tiny_folder, "fp32")
+    return model_on_the_cpu(tiny_folder)
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +62,7 @@ def ending_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def ending(ending_folder: Path) -> Model:
-    return Model(ending_folder, "fp32")
+    return model_on_the_cpu(ending_folder)
 
 
 @pytest.fixture(scope="session")

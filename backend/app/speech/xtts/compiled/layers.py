@@ -153,14 +153,9 @@ class CompiledLayers:
 
     def _of(self, cache: Cache) -> dict[str, Any]:
         """A cache, for a pass."""
-        blocks = ctypes.c_void_p * self._settings.layers
-        return {
-            "layers": self._settings.layers,
-            "cache_rows": cache.rows,
-            "capacity": cache.capacity,
-            "keys": blocks(*(keys.data_ptr() for keys in cache.keys)),
-            "values": blocks(*(values.data_ptr() for values in cache.values)),
-        }
+        size = {"cache_rows": cache.rows, "capacity": cache.capacity}
+        keys, values = cache.pointers
+        return size | {"layers": self._settings.layers, "keys": keys, "values": values}
 
     def _run(self, one_pass: _Pass) -> None:
         """Raises ValueError for rows and positions that the cache has not."""
