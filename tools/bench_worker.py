@@ -137,6 +137,7 @@ def runtime_alone(settings: Settings, scripts: list[str]) -> dict[str, float]:
             said += speaking.utterances(speaking.prepare(container, row, model, read), "1.1")
     container.database.close()
     batch = Model(bootstrap.weights_folder(settings)).batch()
+    batch.prepare()
     batch.add(said[0])
     while batch.busy:
         batch.step()
