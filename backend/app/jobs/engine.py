@@ -35,11 +35,15 @@ def quieten() -> None:
 
 
 def worker_engine(database: Database, *, connections: int) -> sa.Engine:
-    """The engine's own way to the database, with the same journal and sync as ours.
+    """The engine's own way to the database, with the same journal as ours.
 
-    On SQLite the rollback journal is kept and overwritten rather than deleted at each commit: as safe,
-    and half as dear. Reads take no write lock, and few connections are shared by many threads: threads wait
-    for one in turn, where SQLite's file lock would have them poll.
+    On SQLite a commit of ours waits until the disk has it, and with it all that went before; the engine's own commits
+    do not wait. What a loss of power takes of them is done again, as after any crash: a job whose end is not known
+    begins anew and finds its work done. A rollback journal has no such order, so there they wait too; it is kept and
+    overwritten rather than deleted at each commit: as safe, and half as dear.
+
+    Reads take no write lock, and few connections are shared by many threads: threads wait for one in turn, where
+    SQLite's file lock would have them poll.
     """
     if not database.url.startswith("sqlite"):
         return sa.create_engine(
@@ -60,7 +64,7 @@ def worker_engine(database: Database, *, connections: int) -> sa.Engine:
         for pragma in (
             "busy_timeout=30000",
             f"journal_mode={'WAL' if journal_mode() == 'WAL' else 'PERSIST'}",
-            "synchronous=FULL",
+            f"synchronous={'NORMAL' if journal_mode() == 'WAL' else 'FULL'}",
             "foreign_keys=ON",
         ):
             connection.execute(f"PRAGMA {pragma}")

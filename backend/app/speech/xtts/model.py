@@ -105,10 +105,10 @@ class Model:
         _, speaker = arrays_of(voice, self.settings.channels, self.fingerprint)
         if len(audio) < LEAST_SECONDS * sample_rate:
             return None
-        samples = resample(torch.from_numpy(np.array(audio, np.float32)), sample_rate, SPEAKER_RATE)
         # A measurement to two digits, and every take's: it need not be dearer than speaking is. Beside the
         # engine, threads that wait for one another cost half as much again.
         with alone():
+            samples = resample(torch.from_numpy(np.array(audio, np.float32)), sample_rate, SPEAKER_RATE)
             embedding = self._speaker.measure(samples).cpu()
         return float(F.cosine_similarity(embedding, torch.from_numpy(speaker), dim=0))
 
