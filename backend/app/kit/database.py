@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Dialect, Engine, MetaData, String, create_engine, event
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
@@ -23,6 +25,8 @@ NAMING = {
     "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+WRITING_SECONDS = 120  # how long a thread waits for the others of its process to have written to SQLite
 
 
 class Base(DeclarativeBase):
@@ -96,7 +100,12 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine = make_engine(url)
-        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        self._writing = self.engine
+        if url.startswith("sqlite:///"):
+            # Threads wait in turn for the one connection that writes, where SQLite's file lock would have them poll,
+            # at ever longer intervals.
+            self._writing = make_engine(url, pool_size=1, max_overflow=0, pool_timeout=WRITING_SECONDS)
+        self._sessions = sessionmaker(self._writing, expire_on_commit=False)
         # What is read together belongs together: a row and its job are seen at one moment. SQLite does so anyhow.
         snapshot = {} if url.startswith("sqlite") else {"isolation_level": "REPEATABLE READ"}
         self._readers = sessionmaker(
@@ -105,8 +114,11 @@ class Database:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        with self._sessions() as session, session.begin():
-            yield session
+        try:
+            with self._sessions() as session, session.begin():
+                yield session
+        except PoolTimeout as error:  # to whoever asks, as if the database had said that it is locked
+            raise OperationalError("BEGIN", {}, error) from error
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -115,4 +127,5 @@ class Database:
             yield session
 
     def close(self) -> None:
+        self._writing.dispose()
         self.engine.dispose()

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from app.kit.database import Database, UtcDateTime, journal_mode, wal_is_safe
 from app.models import Sample, VoiceActor
@@ -48,6 +49,40 @@ def test_a_session_commits_at_its_end_or_not_at_all(database: Database) -> None:
         raise RuntimeError
     with database.reading() as session:
         assert list(session.scalars(sa.select(VoiceActor.name))) == ["kept"]
+
+
+def test_threads_write_to_sqlite_in_turn(sqlite_url: str) -> None:
+    """Each adds what it read to what is there, so that none is lost where one waits for the other."""
+    database = Database(sqlite_url)
+
+    def add(number: int) -> None:
+        with database.session() as session:
+            session.add(actor(f"{session.scalar(sa.select(sa.func.count(VoiceActor.id)))}"))
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(add, range(100)))
+    with database.reading() as session:
+        assert sorted(map(int, session.scalars(sa.select(VoiceActor.name)))) == list(range(100))
+    assert database._writing.pool.checkedin() == 1
+    database.close()
+
+
+def test_to_wait_too_long_for_ones_turn_is_an_outage(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing of it stays: the next one finds the connection free."""
+    monkeypatch.setattr("app.kit.database.WRITING_SECONDS", 0.01)
+    database = Database(sqlite_url)
+    with database.session() as session:
+        session.add(actor("first"))
+        session.flush()
+        with pytest.raises(OperationalError), database.session() as other:
+            other.add(actor("second"))
+        with database.reading() as reader:  # which waits for nobody
+            assert list(reader.scalars(sa.select(VoiceActor.name))) == []
+    with database.session() as session:
+        assert list(session.scalars(sa.select(VoiceActor.name))) == ["first"]
+    database.close()
 
 
 def actor(name: str) -> VoiceActor:
