@@ -52,15 +52,17 @@ def test_a_session_commits_at_its_end_or_not_at_all(database: Database) -> None:
 
 
 def test_threads_write_to_sqlite_in_turn(sqlite_url: str) -> None:
-    """Each adds what it read to what is there, so that none is lost where one waits for the other."""
+    """Each adds to what it finds, so that none is lost where one waits for the other; nobody has a connection while
+    another one writes."""
     database = Database(sqlite_url)
 
-    def add(number: int) -> None:
+    def add(number: int) -> int:
         with database.session() as session:
             session.add(actor(f"{session.scalar(sa.select(sa.func.count(VoiceActor.id)))}"))
+            return database._writing.pool.checkedout()
 
     with ThreadPoolExecutor(16) as pool:
-        list(pool.map(add, range(100)))
+        assert set(pool.map(add, range(100))) == {1}
     with database.reading() as session:
         assert sorted(map(int, session.scalars(sa.select(VoiceActor.name)))) == list(range(100))
     assert database._writing.pool.checkedin() == 1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -392,6 +393,16 @@ def test_nothing_is_read_beyond_what_is_spoken(name: str, number: int, gpt: Gpt)
             step(cache, rows)
     for kept, tensor in zip(before.values(), tensors.values(), strict=True):
         assert torch.equal(kept.nan_to_num(9e9), tensor.nan_to_num(9e9))
+
+
+def test_tensors_live_as_long_as_what_steps_them(gpt: Gpt) -> None:
+    tensors = spoken(gpt, 1)
+    step = gpt.steps(Sampling(), **tensors)
+    lives = [weakref.ref(tensor) for tensor in tensors.values()]
+    del tensors
+    assert all(life() is not None for life in lives)
+    del step
+    assert not any(life() is not None for life in lives)
 
 
 def test_more_codes_than_have_embeddings(gpt: Gpt) -> None:
