@@ -84,7 +84,7 @@ typedef struct {
     float *x;                      /* (tokens, channels): embeddings in, the last layer's output out */
     char *const *keys, *const *values; /* a layer: (rows, heads, capacity), a head's vector each */
     float *states, *logits;        /* (tokens, channels) and (tokens, codes), or NULL: no head follows the layers */
-    const Speech *speech;          /* not NULL: a step of its `rows`, and all of the above but them is NULL */
+    const Speech *speech;          /* not NULL: a step of its `rows`; positions, x, states and logits are NULL */
 } Pass;
 
 enum { DONE, NO_MEMORY, NO_PLACE }; /* what comes of it: the last where rows or positions are none */
