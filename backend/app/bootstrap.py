@@ -16,11 +16,15 @@ from app import jobs
 from app.auth import service as auth
 from app.config import BACKEND, Settings
 from app.deps import Container
+from app.kit import limits
 from app.kit.database import Database
 from app.speech.interface import EngineUnavailable, SpeechEngine
 from app.speech.speaker import Speaker
 from app.storage.local import FOLDERS, LocalStore
 from app.voice_models.state import States
+
+# Of one worker. Six finish more than the fastest GPU speaks.
+MOST_PROCESSES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,14 @@ def make_engine(name: str, settings: Settings) -> SpeechEngine:
     raise ValueError(f"no such engine: {name}")
 
 
+def _on_gpu(engine: SpeechEngine) -> bool:
+    if engine.name != "xtts":
+        return False
+    from app.speech.xtts import has_gpu
+
+    return has_gpu()
+
+
 def weights_folder(settings: Settings) -> Path:
     return settings.weights / "xtts-v2"
 
@@ -109,10 +121,24 @@ def make_store(settings: Settings) -> LocalStore:
     return LocalStore(settings.data_dir)
 
 
-def build(settings: Settings) -> Container:
-    """The parts of a process. Nothing is loaded, written or connected yet."""
+def worker_processes(settings: Settings, engine: SpeechEngine) -> int:
+    """How many processes a worker's jobs are spread over; with more than one, the engine has one of its own.
+
+    A GPU speaks more scripts a second than one process of Python can finish, and waits for none of them.
+    """
+    if settings.worker_processes:
+        return settings.worker_processes
+    if _on_gpu(engine):
+        return min(MOST_PROCESSES, max(2, limits.cores() // 2))
+    return 1
+
+
+def build(settings: Settings, engine: SpeechEngine | None = None) -> Container:
+    """The parts of a process. Nothing is loaded, written or connected yet. `engine` stands for the one that was chosen."""
     database = Database(settings.database)
     choice = choose_engine(settings)
+    if engine is not None:
+        choice = Choice(engine, choice.reason)
     store = make_store(settings)
     return Container(
         settings=settings,

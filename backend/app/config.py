@@ -35,9 +35,13 @@ class Settings(BaseSettings):
     accepted_licenses: Annotated[list[str], NoDecode] = Field(default_factory=list, description="e.g. cpml")
 
     workers: int = Field(1, ge=0, description="worker children that the service starts; 0: none")
+    worker_processes: int = Field(
+        0, ge=0, le=64, description="processes that a worker's jobs are spread over, the engine's own beside them; "
+        "0: as many as keep a GPU busy, or one where there is none",
+    )  # fmt: skip
     worker_concurrency: int = Field(
-        64, ge=1, le=512, description="scripts at work at once: twice what xtts speaks together on a processor, "
-        "so that those that are being finished leave no slot empty",
+        0, ge=0, le=512, description="scripts at work at once in a worker; 0: twice what xtts speaks together on "
+        "a processor, three times on a GPU, so that those that are being finished leave no slot empty",
     )  # fmt: skip
     beat_seconds: float = Field(5.0, gt=0)
     silent_seconds: float = Field(30.0, gt=0, description="a worker silent this long is taken for dead")

@@ -1,10 +1,19 @@
-"""The worker: measures, trains and speaks what the service was asked for. `python -m app.worker`."""
+"""The worker: measures, trains and speaks what the service was asked for. `python -m app.worker`.
+
+It is one process, or where a GPU speaks a crew: one process that holds the engine and nothing else, and some that do
+the jobs and have the engine apart ([why](../../docs/adr/0009-an-engine-on-a-gpu-apart.md)).
+"""
 
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import sys
+import tempfile
 import threading
+from pathlib import Path
+from typing import NoReturn
 
 import structlog
 
@@ -13,17 +22,23 @@ import app.generation.workflows
 import app.samples.workflows
 import app.voice_models.workflows  # noqa: F401
 from app import bootstrap
-from app.config import load_settings
+from app.config import Settings, load_settings
 from app.deps import Container
 from app.diagnosis import repairs
 from app.generation.live.server import LiveServer
 from app.generation.retention import drop_old_takes
-from app.jobs import Worker
-from app.jobs.supervisor import follow_parent
+from app.jobs import Gate, Worker, supervisor
 from app.kit.logging import rotate, set_up_logging
+from app.speech.apart import EngineApart, Host
 
 log = structlog.get_logger()
 MEASURING = 2  # samples measured side by side
+# Scripts at work at once: twice the slots of xtts on a processor, three times those on a GPU.
+AT_WORK, AT_WORK_ON_GPU = 64, 192
+STOP_SECONDS = 26.0  # for the crew; the service gives the whole worker 30
+# The engine's thread should get the interpreter back at once; Python's own 5 ms are four steps of a GPU.
+SWITCH_SECONDS = 0.0002
+GATE = "MOKSORI_GATE"  # the folder of the gate that a crew shares
 
 
 class Upkeep(threading.Thread):
@@ -52,21 +67,35 @@ class Upkeep(threading.Thread):
 
 
 def main() -> int:
-    follow_parent()
+    engine = supervisor.connection()
+    if engine is None:
+        supervisor.follow_parent()
     settings = load_settings()
     set_up_logging(settings.logs_dir, process="worker")
+    if engine is not None:
+        return work(_with_engine_apart(settings, engine), gate=Gate(Path(os.environ[GATE])))
     bootstrap.prepare_folders(settings)
     bootstrap.migrate(settings)
     container = bootstrap.build(settings)
+    processes = bootstrap.worker_processes(settings, container.engine)
+    if processes > 1:
+        return lead(container, processes)
+    return work(container)
+
+
+def work(container: Container, gate: Gate | None = None) -> int:
+    """Do jobs until told to stop; the exit code."""
+    settings = container.settings
     upkeep = Upkeep(container)
     upkeep.start()
     worker = Worker(
         container.database,
-        queues={"speech": settings.worker_concurrency, "measure": MEASURING},
+        queues={"speech": settings.worker_concurrency or AT_WORK, "measure": MEASURING},
         container=container,
         beat_seconds=settings.beat_seconds,
         silent_seconds=settings.silent_seconds,
         retention_days=settings.job_retention_days,
+        gate=gate,
     )
     live = LiveServer(container, worker.id)
     live.start()
@@ -75,6 +104,54 @@ def main() -> int:
     upkeep.stopping.set()
     container.speaker.close()
     return code
+
+
+def lead(container: Container, processes: int) -> int:
+    """Hold the engine for so many processes that do the jobs, until told to stop; the exit code.
+
+    Should this one die, they die with it, at once: what they were about is begun again as after any crash.
+    """
+    asked = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: asked.set())
+    sys.setswitchinterval(SWITCH_SECONDS)
+    at_work = container.settings.worker_concurrency or AT_WORK_ON_GPU
+    with tempfile.TemporaryDirectory(prefix="moksori-gate-") as gate:
+        crew = [
+            supervisor.Supervisor(
+                [sys.executable, "-m", "app.worker"],
+                environment={
+                    GATE: gate,
+                    "MOKSORI_ENGINE": container.engine.name,
+                    "MOKSORI_WORKER_CONCURRENCY": str(-(-at_work // processes)),
+                },
+                serve=Host(container.speaker).serve,
+                stop_seconds=STOP_SECONDS,
+            )
+            for _ in range(processes)
+        ]
+        for each in crew:
+            each.start()
+        log.info("worker.leads", processes=processes, engine=container.engine.name, pid=os.getpid())
+        asked.wait()
+        stopping = [threading.Thread(target=each.stop) for each in crew]
+        for thread in stopping:
+            thread.start()
+        for thread in stopping:
+            thread.join()
+    container.speaker.close()
+    return 0
+
+
+def _with_engine_apart(settings: Settings, connection: socket.socket) -> Container:
+    twin = bootstrap.choose_engine(settings).engine
+    return bootstrap.build(settings, EngineApart(twin, connection, lost=_die))
+
+
+def _die() -> NoReturn:
+    """Leave as a process that crashed: what killed the engine may be one of the jobs here, and is looked for."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import structlog
+from sqlalchemy import case, insert, select, update
 from sqlalchemy.orm import Session
 
 from app.audio.formats import encode
@@ -164,19 +165,35 @@ def store(container: Container, work: Work, finished: Finished) -> Take:
     )  # fmt: skip
 
 
-def publish(session: Session, generation: Generation, script: Script, take: Take) -> None:
+def publish(session: Session, generation: Generation, take: Take) -> bool:
     """Make a take its generation's end and, unless a newer one is there, its script's current one.
 
-    All three belong to the session, or come to it here.
+    False, and nothing is written, if the generation is over or gone. Rows and no objects: on SQLite nobody else
+    writes between the first of these and the commit.
     """
-    session.add(take)
-    generation.outcome, generation.take_id, generation.ended_at = "done", take.id, now()
-    current = session.get(Take, script.current_take_id) if script.current_take_id else None
+    ended = session.execute(
+        update(Generation)
+        .where(Generation.id == generation.id, Generation.outcome.is_(None))
+        .values(outcome="done", take_id=take.id, ended_at=now()),
+        execution_options={"synchronize_session": False},
+    )
+    if not ended.rowcount:  # type: ignore[attr-defined]
+        return False
+    columns = Take.__table__.columns.keys()
+    values = {name: value for name in columns if (value := getattr(take, name)) is not None}
+    session.execute(insert(Take.__table__), values)  # type: ignore[arg-type]
     # An older generation that ends late does not take the place of a newer one's take.
-    if current is None or current.generation_id < generation.id:
-        script.current_take_id = take.id
-        if script.stale_at and script.stale_at <= generation.created_at:
-            script.stale_at = None
+    newer = select(Take.id).where(Take.id == Script.current_take_id, Take.generation_id >= generation.id)
+    session.execute(
+        update(Script)
+        .where(Script.id == generation.script_id, ~newer.exists())
+        .values(
+            current_take_id=take.id,
+            stale_at=case((Script.stale_at > generation.created_at, Script.stale_at)),
+        ),
+        execution_options={"synchronize_session": False},
+    )
+    return True
 
 
 def failure_of(error: UnclearText | SpeechError | StorageError | AppError) -> dict[str, Any]:

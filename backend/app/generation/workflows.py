@@ -12,7 +12,7 @@ from app.generation.speaking import TRIES, Work
 from app.jobs import JobContext, JobLost, job
 from app.kit.clock import now
 from app.lexicons.service import readings
-from app.models import Generation, Script, VoiceModel
+from app.models import Generation, VoiceModel
 from app.speech.interface import Clip, SpeechError
 from app.speech.speaker import SpeakingCancelled
 
@@ -40,11 +40,8 @@ def generate(ctx: JobContext, generation_id: str) -> None:
         _fail(ctx, generation, speaking.failure_of(error))
         return
     with ctx.publishing() as session:
-        fresh = session.get(Generation, generation.id)
-        script = session.get(Script, generation.script_id)
-        if fresh is None or script is None or fresh.outcome is not None:
+        if not speaking.publish(session, generation, take):
             raise JobLost(generation.id)  # cancelled or deleted meanwhile
-        speaking.publish(session, fresh, script, take)
     log.info("tts.generated", generation=generation.id, seconds=round(take.seconds, 2))
 
 

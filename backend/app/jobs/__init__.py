@@ -12,6 +12,7 @@ def measure_sample(ctx: JobContext, sample_id: str) -> None:
 Worker(database, container=container).run()
 """
 
+from app.jobs.gate import Gate
 from app.jobs.interface import (
     BATCH,
     INTERACTIVE,
@@ -32,6 +33,7 @@ from app.jobs.worker import EXIT_GIVEN_UP, Worker
 __all__ = [
     "BATCH",
     "EXIT_GIVEN_UP",
+    "Gate",
     "INTERACTIVE",
     "NORMAL",
     "NO_RETRY",

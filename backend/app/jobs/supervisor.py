@@ -3,40 +3,48 @@
 The worker's standard input is a pipe that the service holds open: when the service ends, however it
 ends, the worker reads its end and stops in good order. (A death signal from the kernel would come
 from the thread that started the worker, not from the service, and would leave the worker no time to
-hand its jobs back.)
+hand its jobs back.) Or it is a socket, where parent and child have more to say to each other.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
 log = structlog.get_logger()
-SUPERVISED = "MOKSORI_SUPERVISED"
+SUPERVISED = "MOKSORI_SUPERVISED"  # "pipe" or "socket": what standard input is
 # A worker that lived this long did not die of its start.
 SETTLED_SECONDS = 30.0
 
 
 class Supervisor:
-    """Starts `argv`, starts it again when it dies (after growing pauses), and stops it at the end."""
+    """Starts `argv`, starts it again when it dies (after growing pauses), and stops it at the end.
+
+    With `serve`, each start has a socket for its standard input, whose other end `serve` gets in a thread of its own.
+    """
 
     def __init__(
         self,
         argv: Sequence[str],
         *,
+        environment: Mapping[str, str] | None = None,
+        serve: Callable[[socket.socket], None] | None = None,
         first_pause: float = 0.5,
         longest_pause: float = 30.0,
         stop_seconds: float = 30.0,
     ) -> None:
         self.starts = 0
         self._argv = list(argv)
+        self._environment = environment or {}
+        self._serve = serve
         self._first_pause = first_pause
         self._longest_pause = longest_pause
         self._stop_seconds = stop_seconds
@@ -78,9 +86,20 @@ class Supervisor:
         with self._lock:
             if self._stopping.is_set():
                 return
-            self._child = subprocess.Popen(
-                self._argv, stdin=subprocess.PIPE, env={**os.environ, SUPERVISED: "1"}
-            )
+            environment = {**os.environ, **self._environment}
+            if self._serve is None:
+                self._child = subprocess.Popen(
+                    self._argv, stdin=subprocess.PIPE, env={**environment, SUPERVISED: "pipe"}
+                )
+            else:
+                ours, theirs = socket.socketpair()
+                with theirs:
+                    self._child = subprocess.Popen(
+                        self._argv, stdin=theirs, env={**environment, SUPERVISED: "socket"}
+                    )
+                threading.Thread(
+                    target=self._serve, args=(ours,), name="worker-connection", daemon=True
+                ).start()
             self.starts += 1
 
     def _watch(self) -> None:
@@ -109,8 +128,9 @@ def follow_parent(patience: float = 30.0) -> None:
 
     Does nothing in a process that no supervisor started.
     """
-    if not os.environ.pop(SUPERVISED, None):
+    if os.environ.get(SUPERVISED) != "pipe":
         return
+    del os.environ[SUPERVISED]
 
     def wait() -> None:
         while sys.stdin.buffer.read(1):
@@ -120,3 +140,16 @@ def follow_parent(patience: float = 30.0) -> None:
         os._exit(1)
 
     threading.Thread(target=wait, name="follow-parent", daemon=True).start()
+
+
+def connection() -> socket.socket | None:
+    """The socket to the supervisor, in a process that was started with one."""
+    if os.environ.get(SUPERVISED) != "socket":
+        return None
+    del os.environ[SUPERVISED]
+    connection = socket.socket(fileno=os.dup(0))
+    # Nobody else reads what is said there, nor does a child hold it open.
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return connection

@@ -39,6 +39,8 @@ HOUR = 3600.0
 class Worker:
     """One worker in this process. `queues` maps a queue to how many of its jobs run side by side.
 
+    Workers whose jobs can crash each other share a `gate`: a suspect then has nothing beside it in any of them.
+
     Every worker of a database should be given the same numbers: the engine keeps them in the database.
     """
 
@@ -53,6 +55,7 @@ class Worker:
         silent_seconds: float = 30.0,
         drain_seconds: float = 20.0,
         retention_days: float = 30.0,
+        gate: Gate | None = None,
     ) -> None:
         self.id = new_id()
         self.given_up = False
@@ -64,7 +67,7 @@ class Worker:
         self._silent_seconds = silent_seconds
         self._drain_seconds = drain_seconds
         self._retention_days = retention_days
-        self._gate = Gate()
+        self._gate = gate or Gate()
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._engine: engine.Engine | None = None

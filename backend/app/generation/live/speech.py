@@ -134,7 +134,8 @@ def _keep(
                 session.add(generation)
                 session.flush()
                 if take:
-                    speaking.publish(session, generation, script, take)
+                    speaking.publish(session, generation, take)
+                    session.refresh(script)
                     if script.current_take_id == take.id:
                         follow(script, order)
             return

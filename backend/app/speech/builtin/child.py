@@ -22,9 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from app.speech.builtin import analysis, pipe, voice
+from app.speech import pipe
+from app.speech.builtin import analysis, voice
 from app.speech.builtin.espeak import Espeak
-from app.speech.builtin.packing import pack_error, pack_voice, unpack_voice
+from app.speech.packing import pack_error, pack_voice, unpack_voice
 from app.speech.builtin.speaking import speak
 from app.speech.interface import Audio, Recording, SpeechError
 

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 import numpy as np
 
 from app.kit import limits
-from app.speech.builtin import packing
+from app.speech import packing
 from app.speech.builtin.espeak import library
 from app.speech.builtin.pool import Ask, Pool
 from app.speech.interface import (

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from app.speech.builtin import pipe
+from app.speech import pipe
 from app.speech.interface import Audio, EngineUnavailable, SpeechError
 
 _INSTALL = "Install the Python package espeakng-loader, or Debian's espeak-ng."

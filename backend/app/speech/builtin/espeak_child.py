@@ -2,7 +2,7 @@
 
 espeak-ng is under the GPL, keeps global state and now and then crashes on odd text: here it can do
 neither licence nor service any harm. Runs as a file, without the packages around it: it imports the
-standard library and `pipe`, its neighbour, alone.
+standard library and `pipe`, one folder up, alone.
 
 Request: `{"voice": "ko", "rate": 175, "pitch": 50}` and the text as UTF-8.
 Answer: `{"sample_rate": 22050, "words": [[character, characters, sample], ...]}` and the samples;
@@ -16,9 +16,11 @@ import itertools
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any, BinaryIO
 
-import pipe  # type: ignore[import-not-found]  # the neighbour: this file's folder is first on the path
+sys.path[0] = str(Path(__file__).parents[1])  # in the place of this file's own folder
+import pipe  # type: ignore[import-not-found]
 
 _SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: samples go to the callback before espeak_Synth returns
 _RATE, _PITCH = 1, 3  # espeak_PARAMETER

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from app.speech.builtin import pipe
+from app.speech import pipe
 from app.speech.builtin.espeak import EngineCrashed
-from app.speech.builtin.packing import unpack_error
+from app.speech.packing import unpack_error
 from app.speech.interface import EngineUnavailable, SpeechError
 
 Answer = tuple[dict[str, Any], list[bytes]]

@@ -1,5 +1,5 @@
-"""XTTS v2, batched and streaming. `XttsEngine` is all that the outside needs."""
+"""XTTS v2, batched and streaming. `XttsEngine` and `has_gpu` are all that the outside needs."""
 
-from app.speech.xtts.engine import XttsEngine
+from app.speech.xtts.engine import XttsEngine, has_gpu
 
-__all__ = ["XttsEngine"]
+__all__ = ["XttsEngine", "has_gpu"]

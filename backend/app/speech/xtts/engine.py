@@ -9,11 +9,12 @@ import asyncio
 import importlib.metadata
 import importlib.util
 import logging
+import os
 import sys
 import threading
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,6 +29,7 @@ from app.speech.interface import (
     Utterance,
     VoiceState,
 )
+from app.speech.posting import Post, posted
 from app.speech.xtts.compiled import library
 from app.speech.xtts.threads import wait_briefly
 
@@ -39,9 +41,20 @@ NAME = "xtts"
 SAMPLE_RATE = 24000
 _INSTALL = "Install PyTorch beside the service: pip install 'moksori[xtts]'."
 _FETCH = "Fetch or import the weights: moksori weights fetch xtts-v2."
+# NVIDIA's driver is there: on Linux, and in Windows' Linux.
+_DEVICES = ("/dev/nvidiactl", "/dev/dxg")
 _log = logging.getLogger(__name__)
-# Called in the engine's thread with what came of an utterance; None: it was cancelled.
-_Post = Callable[[Clip | Failure | None], None]
+
+
+def has_gpu() -> bool:
+    """Whether it is a GPU that would speak here. Imports PyTorch only where there seems to be one."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "" or not any(map(os.path.exists, _DEVICES)):
+        return False
+    if importlib.util.find_spec("torch") is None:
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 class XttsEngine:
@@ -105,52 +118,10 @@ class XttsEngine:
     async def synthesize(self, utterances: AsyncIterable[Utterance]) -> AsyncIterator[Clip | Failure]:
         await asyncio.to_thread(self.load)
         worker = self._loaded()[1]
-        loop = asyncio.get_running_loop()
-        results: asyncio.Queue[tuple[str, Clip | Failure | None] | BaseException | None] = asyncio.Queue()
         # More than fit, so that a slot is filled at once and an interactive utterance can overtake.
-        room = asyncio.Semaphore(2 * worker.slots)
-        underway: set[str] = set()
-
-        def post_for(utterance_id: str) -> _Post:
-            def post(event: Clip | Failure | None) -> None:
-                with suppress(RuntimeError):  # the loop is gone, and with it whoever would have listened
-                    loop.call_soon_threadsafe(results.put_nowait, (utterance_id, event))
-
-            return post
-
-        async def feed() -> None:
-            source = aiter(utterances)
-            try:
-                # Nothing is taken before there is room for it: what waits here could not be cancelled.
-                while await room.acquire() and (utterance := await anext(source, None)) is not None:
-                    underway.add(utterance.id)
-                    worker.add(utterance, post_for(utterance.id))
-            except BaseException as error:
-                results.put_nowait(error)
-                raise
-            results.put_nowait(None)
-
-        feeding, fed = asyncio.create_task(feed()), False
-        try:
-            while not (fed and not underway):
-                item = await results.get()
-                if item is None:
-                    fed = True
-                elif isinstance(item, BaseException):
-                    raise item
-                else:
-                    utterance_id, event = item
-                    if not isinstance(event, Clip) or event.final:
-                        underway.discard(utterance_id)
-                        room.release()
-                    if event is not None:
-                        yield event
-        finally:
-            feeding.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await feeding
-            for utterance_id in underway:
-                worker.cancel(utterance_id)
+        async with aclosing(posted(utterances, worker.add, worker.cancel, 2 * worker.slots)) as events:
+            async for event in events:
+                yield event
 
     def cancel(self, utterance_id: str) -> None:
         worker = self._worker
@@ -200,10 +171,10 @@ class _Worker:
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
         self._wake = threading.Condition()
-        self._inbox: deque[tuple[Utterance | str, _Post | None]] = deque()
+        self._inbox: deque[tuple[Utterance | str, Post | None]] = deque()
         self._closing = False
         self._ended = False
-        self._posts: dict[str, _Post] = {}
+        self._posts: dict[str, Post] = {}
         self._thread = threading.Thread(target=self._run, name="xtts", daemon=True)
         self._thread.start()
 
@@ -219,7 +190,7 @@ class _Worker:
     def alive(self) -> bool:
         return not self._ended
 
-    def add(self, utterance: Utterance, post: _Post) -> None:
+    def add(self, utterance: Utterance, post: Post) -> None:
         """Speak it; `post` is called with each of its clips, or its Failure, whatever becomes of this."""
         self._put(utterance, post)
 
@@ -232,7 +203,7 @@ class _Worker:
             self._wake.notify()
         self._thread.join()
 
-    def _put(self, item: Utterance | str, post: _Post | None) -> None:
+    def _put(self, item: Utterance | str, post: Post | None) -> None:
         with self._wake:
             if not self._ended:
                 self._inbox.append((item, post))
@@ -281,7 +252,7 @@ class _Worker:
                 self._add(item, post)
         return not closing
 
-    def _add(self, utterance: Utterance, post: _Post) -> None:
+    def _add(self, utterance: Utterance, post: Post) -> None:
         try:
             self._batch.add(utterance)
         except SpeechError as error:

@@ -21,6 +21,7 @@ from app.speech.xtts.compiled import library
 from app.speech.xtts.conditioning import Conditioning
 from app.speech.xtts.gpt import Gpt
 from app.speech.xtts.linear import Precision
+from app.speech.xtts.measuring import Measuring
 from app.speech.xtts.runner import Runner
 from app.speech.xtts.sampling import Sampling
 from app.speech.xtts.speaker import RATE as SPEAKER_RATE
@@ -63,6 +64,7 @@ class Model:
                 decoder.under("speaker_encoder"), self.device, quickly=self.precision != "fp32"
             )
             self._conditioning = Conditioning(weights, self.settings, self._speaker, self.device)
+        self._measuring = Measuring(self._speaker, self.device) if self.device.type == "cuda" else None
         self.description = f"XTTS v2 in {self.precision} on {self.device}"
         if self.gpt.compiled:
             self.description += ", compiled for this processor"
@@ -105,11 +107,13 @@ class Model:
         _, speaker = arrays_of(voice, self.settings.channels, self.fingerprint)
         if len(audio) < LEAST_SECONDS * sample_rate:
             return None
-        # A measurement to two digits, and every take's: it need not be dearer than speaking is. Beside the
-        # engine, threads that wait for one another cost half as much again.
-        with alone():
-            samples = resample(torch.from_numpy(np.array(audio, np.float32)), sample_rate, SPEAKER_RATE)
-            embedding = self._speaker.measure(samples).cpu()
+        samples = torch.from_numpy(np.array(audio, np.float32))
+        # A measurement to two digits, and every take's: it need not be dearer than speaking is.
+        if self._measuring is not None:
+            embedding = self._measuring(samples, sample_rate)
+        else:
+            with alone():  # beside the engine, threads that wait for one another cost half as much again
+                embedding = self._speaker.measure(resample(samples, sample_rate, SPEAKER_RATE))
         return float(F.cosine_similarity(embedding, torch.from_numpy(speaker), dim=0))
 
 

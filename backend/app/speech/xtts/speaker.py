@@ -46,7 +46,7 @@ class SpeakerEncoder:
         self._compiling = threading.Lock()
 
     def __call__(self, audio: Tensor) -> Tensor:
-        return self._embed(audio, {})
+        return self._embed(self._picture(audio.to(self._device)), {})[0]
 
     def measure(self, audio: Tensor) -> Tensor:
         """To two or three digits, if quickly."""
@@ -55,20 +55,35 @@ class SpeakerEncoder:
                 self._compiled = self._compile()
         roughly = self._quickly and not self._compiled
         with torch.autocast(self._device.type, torch.bfloat16, enabled=roughly):
-            return self._embed(audio, self._compiled).float()
+            return self._embed(self._picture(audio.to(self._device)), self._compiled).float()[0]
 
-    def _embed(self, audio: Tensor, compiled: _Compiled) -> Tensor:
-        x = self._convolve("conv1", "bn1", self._picture(audio.to(self._device)), compiled, rectified=True)
+    def measure_together(self, audio: Tensor, lengths: Tensor) -> Tensor:
+        """(clips, samples), of which so many are each clip's → (clips, 512), as `measure` gives them one by one.
+
+        A GPU takes hardly longer for dozens than for one.
+        """
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._quickly):
+            picture, heard = self._pictures(audio.to(self._device), lengths.to(self._device))
+            return self._embed(picture, {}, heard).float()
+
+    def _embed(self, picture: Tensor, compiled: _Compiled, heard: Tensor | None = None) -> Tensor:
+        """(clips, 1, bands, frames) → (clips, 512); of frames that are not `heard`, nothing comes through."""
+        x = self._convolve("conv1", "bn1", picture, compiled, rectified=True)
+        x = _only(x, heard)
         for block, stride in self._blocks:
-            x = self._block(block, x, compiled, stride)
-        x = x.flatten(1, 2)  # (1, channels × bands, frames)
+            heard = heard[..., ::stride] if heard is not None else None
+            x = self._block(block, x, compiled, stride, heard)
+        x = x.flatten(1, 2)  # (clips, channels × bands, frames)
         weight = F.conv1d(x, self._w("attention.0.weight"), self._w("attention.0.bias"))
         weight = self._norm("attention.2", F.relu(weight))
-        weight = F.conv1d(weight, self._w("attention.3.weight"), self._w("attention.3.bias")).softmax(2)
+        weight = F.conv1d(weight, self._w("attention.3.weight"), self._w("attention.3.bias"))
+        if heard is not None:
+            weight = weight.masked_fill(heard[:, 0] == 0, -torch.inf)
+        weight = weight.softmax(2)
         mean = (x * weight).sum(2)
         deviation = ((x.square() * weight).sum(2) - mean.square()).clamp(min=1e-5).sqrt()
         pooled = torch.cat((mean, deviation), 1)
-        return F.normalize(F.linear(pooled, self._w("fc.weight"), self._w("fc.bias")), dim=1)[0]
+        return F.normalize(F.linear(pooled, self._w("fc.weight"), self._w("fc.bias")), dim=1)
 
     def _w(self, name: str) -> Tensor:
         return self._weights[name]
@@ -80,6 +95,25 @@ class SpeakerEncoder:
         mel = power_mel(emphasised, self._filters, self._window, _N_FFT, _HOP)
         bands = F.instance_norm((mel + 1e-6).log()[None]).contiguous()
         return bands[..., None].permute(0, 3, 1, 2)  # so that the one channel is the last
+
+    def _pictures(self, audio: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of clips of different lengths, each by itself, and which frames are whose: (clips, 1, 1, frames)."""
+        padded = torch.cat((audio[:, 1:2], audio), 1)
+        emphasised = padded[:, 1:] - _EMPHASIS * padded[:, :-1]
+        # Frames are centred, and each clip is reflected at its own ends.
+        place = torch.arange(-(_N_FFT // 2), audio.shape[1] + _N_FFT // 2, device=audio.device).abs()
+        last = lengths[:, None] - 1
+        place = torch.where(place > last, 2 * last - place, place).clamp(min=0)
+        mel = power_mel(
+            emphasised.gather(1, place), self._filters, self._window, _N_FFT, _HOP, centred=False
+        )
+        count = (lengths // _HOP + 1)[:, None, None]
+        heard = (torch.arange(mel.shape[2], device=audio.device) < count).to(mel.dtype)
+        bands = (mel + 1e-6).log()
+        bands = bands - (bands * heard).sum(2, keepdim=True) / count
+        variance = (bands.square() * heard).sum(2, keepdim=True) / count
+        bands = bands / (variance + _EPSILON).sqrt() * heard
+        return bands.contiguous()[..., None].permute(0, 3, 1, 2), heard[:, None]
 
     def _norm(self, name: str, x: Tensor) -> Tensor:
         return F.batch_norm(
@@ -117,19 +151,25 @@ class SpeakerEncoder:
         y = F.conv2d(x, self._w(f"{name}.weight"), bias, stride=stride, padding=1)
         return self._norm(norm, F.relu(y) if rectified else y)
 
-    def _block(self, name: str, x: Tensor, compiled: _Compiled, stride: int) -> Tensor:
+    def _block(self, name: str, x: Tensor, compiled: _Compiled, stride: int, heard: Tensor | None) -> Tensor:
         y = self._convolve(f"{name}.conv1", f"{name}.bn1", x, compiled, stride, rectified=True)
-        y = self._convolve(f"{name}.conv2", f"{name}.bn2", y, compiled)
-        gate = F.relu(
-            F.linear(y.mean((2, 3)), self._w(f"{name}.se.fc.0.weight"), self._w(f"{name}.se.fc.0.bias"))
-        )
+        y = _only(self._convolve(f"{name}.conv2", f"{name}.bn2", _only(y, heard), compiled), heard)
+        mean = y.mean((2, 3))
+        if heard is not None:
+            mean = mean / heard.mean((2, 3))
+        gate = F.relu(F.linear(mean, self._w(f"{name}.se.fc.0.weight"), self._w(f"{name}.se.fc.0.bias")))
         gate = F.linear(gate, self._w(f"{name}.se.fc.2.weight"), self._w(f"{name}.se.fc.2.bias")).sigmoid()
         if f"{name}.downsample.0.weight" in self._weights:
             x = F.conv2d(x, self._w(f"{name}.downsample.0.weight"), stride=stride)
             x = self._norm(f"{name}.downsample.1", x)
         if f"{name}.conv2" in compiled:
             return pictures.gated(y, gate, x)
-        return F.relu(y * gate[:, :, None, None] + x)
+        return _only(F.relu(y * gate[:, :, None, None] + x), heard)
+
+
+def _only(x: Tensor, heard: Tensor | None) -> Tensor:
+    """Silence where nobody's frames are: convolutions see there what they see beyond a picture's end."""
+    return x if heard is None else x * heard.to(x.dtype)
 
 
 def _laid_out(x: Tensor) -> Tensor:

@@ -18,16 +18,18 @@ _PHASES = 512  # computed at once: all of those that usual rates have
 def resample(audio: Tensor, rate: int, wanted: int) -> Tensor:
     """Band-limited by a Hann-windowed sinc, six zero crossings wide, at 0.99 of the lower Nyquist rate.
 
-    (samples,) at `rate` Hz → (samples',) at `wanted` Hz.
+    (samples,) or (clips, samples) at `rate` Hz → as many clips of samples' at `wanted` Hz.
     """
     if rate == wanted:
         return audio
+    if audio.dim() == 1:
+        return resample(audio[None], rate, wanted)[0]
     divisor = math.gcd(rate, wanted)
     source, target = rate // divisor, wanted // divisor
     crossings, base = 6, min(source, target) * 0.99
     width = math.ceil(crossings * source / base)
     padded = F.pad(audio, (width, width + source))
-    frames = audio.shape[0] // source + 1
+    frames = audio.shape[1] // source + 1
     phases = []
     # A filter for each of `target` phases. Odd rates have thousands; neighbours hear about the same samples.
     for phase in torch.arange(target, dtype=torch.float64, device=audio.device).split(_PHASES):
@@ -36,9 +38,10 @@ def resample(audio: Tensor, rate: int, wanted: int) -> Tensor:
         time = ((taps - phase[:, None] / target) * base).clamp(-crossings, crossings)
         window = torch.cos(time * math.pi / crossings / 2) ** 2
         kernel = torch.sinc(time) * window * (base / source)
-        heard = padded[first : first + (frames - 1) * source + kernel.shape[1]]
-        phases.append(F.conv1d(heard[None, None], kernel[:, None].to(audio), stride=source)[0])
-    return torch.cat(phases).T.reshape(-1)[: math.ceil(target * audio.shape[0] / source)]
+        heard = padded[:, first : first + (frames - 1) * source + kernel.shape[1]]
+        phases.append(F.conv1d(heard[:, None], kernel[:, None].to(audio), stride=source))
+    samples = torch.cat(phases, 1).mT.reshape(len(audio), -1)
+    return samples[:, : math.ceil(target * audio.shape[1] / source)]
 
 
 def mel_filters(bands: int, n_fft: int, rate: int, f_max: float, slaney: bool) -> Tensor:
@@ -52,18 +55,20 @@ def mel_filters(bands: int, n_fft: int, rate: int, f_max: float, slaney: bool) -
     return filters * (2.0 / (corners[2:] - corners[:-2])) if slaney else filters
 
 
-def power_mel(audio: Tensor, filters: Tensor, window: Tensor, n_fft: int, hop: int) -> Tensor:
-    """(samples,) → (bands, frames): centred frames of the power spectrum, reflected at the ends."""
+def power_mel(
+    audio: Tensor, filters: Tensor, window: Tensor, n_fft: int, hop: int, centred: bool = True
+) -> Tensor:
+    """(samples,) → (bands, frames), or of clips: the power spectrum of frames, `centred` with the ends reflected."""
     spectrum = torch.stft(
         audio,
         n_fft,
         hop,
         window.shape[0],
         window=window,
-        center=True,
+        center=centred,
         pad_mode="reflect",
         normalized=False,
         onesided=True,
         return_complex=True,
     )
-    return (torch.view_as_real(spectrum).square().sum(-1).T @ filters).T
+    return (torch.view_as_real(spectrum).square().sum(-1).mT @ filters).mT

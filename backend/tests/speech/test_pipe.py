@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.speech.builtin import pipe
+from app.speech import pipe
 
 HEADERS = st.dictionaries(st.text(max_size=8).filter(lambda key: key != "blobs"), st.integers(), max_size=4)
 

@@ -8,13 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from app.speech import interface
-from app.speech.builtin.espeak import EngineCrashed
-from app.speech.interface import BadVoice, EngineUnavailable, SpeechError, VoiceState
-
-_ERRORS: dict[str, type[SpeechError]] = {
-    kind.__name__: kind for kind in (SpeechError, EngineUnavailable, BadVoice, EngineCrashed)
-}
+from app.speech.interface import SpeechError, VoiceState
 
 
 def pack_voice(voice: VoiceState) -> tuple[dict[str, Any], list[bytes]]:
@@ -26,9 +20,9 @@ def pack_voice(voice: VoiceState) -> tuple[dict[str, Any], list[bytes]]:
 
 
 def unpack_voice(header: dict[str, Any], blobs: Sequence[bytes]) -> VoiceState:
-    """The inverse of `pack_voice`; its arrays are read-only."""
+    """The inverse of `pack_voice`."""
     arrays = {
-        name: np.frombuffer(blob, np.dtype(kind)).reshape(shape)
+        name: np.frombuffer(blob, np.dtype(kind)).reshape(shape).copy()
         for (name, kind, shape), blob in zip(header["arrays"], blobs, strict=True)
     }
     return VoiceState(header["engine"], arrays, header["metadata"])
@@ -44,10 +38,24 @@ def voice_key(header: dict[str, Any], blobs: Sequence[bytes]) -> str:
 
 def pack_error(error: SpeechError) -> dict[str, Any]:
     """An error as a header."""
-    kind = type(error).__name__
-    return {"error": kind if kind in _ERRORS else "SpeechError", "message": str(error), "fix": error.fix}
+    return {
+        "error": type(error).__name__,
+        "code": error.code,
+        "message": str(error),
+        "fix": error.fix,
+        "retry": error.retry,
+    }
 
 
-def unpack_error(header: dict[str, Any]) -> interface.SpeechError:
-    """The inverse of `pack_error`."""
-    return _ERRORS.get(header["error"], SpeechError)(header["message"], header["fix"])
+def unpack_error(header: dict[str, Any]) -> SpeechError:
+    """The inverse of `pack_error`; of a kind that this process does not know, what it says is kept."""
+    error = _kinds(SpeechError).get(header["error"], SpeechError)(header["message"], header["fix"])
+    error.code, error.retry = header["code"], header["retry"]
+    return error
+
+
+def _kinds(kind: type[SpeechError]) -> dict[str, type[SpeechError]]:
+    found = {kind.__name__: kind}
+    for each in kind.__subclasses__():
+        found |= _kinds(each)
+    return found

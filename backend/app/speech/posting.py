@@ -1,0 +1,73 @@
+"""`SpeechEngine.synthesize` for an engine that says what came of an utterance by calling back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from contextlib import suppress
+
+from app.speech.interface import Clip, Failure, Utterance
+
+# Called, in any thread, with each clip of an utterance or its failure; None: it was cancelled.
+Post = Callable[[Clip | Failure | None], None]
+
+
+async def posted(
+    utterances: AsyncIterable[Utterance],
+    add: Callable[[Utterance, Post], None],
+    cancel: Callable[[str], None],
+    room: int | None = None,
+) -> AsyncIterator[Clip | Failure]:
+    """Hand utterances to `add` as they arrive, and give what is posted of them, until all have ended.
+
+    With `room`, no more than so many are with the engine at once: what waits here can be overtaken. Left early, it
+    cancels what is under way.
+    """
+    loop = asyncio.get_running_loop()
+    results: asyncio.Queue[tuple[str, Clip | Failure | None] | BaseException | None] = asyncio.Queue()
+    places = asyncio.Semaphore(room) if room else None
+    underway: set[str] = set()
+
+    def post_for(utterance_id: str) -> Post:
+        def post(event: Clip | Failure | None) -> None:
+            with suppress(RuntimeError):  # the loop is gone, and with it whoever would have listened
+                loop.call_soon_threadsafe(results.put_nowait, (utterance_id, event))
+
+        return post
+
+    async def feed() -> None:
+        source = aiter(utterances)
+        try:
+            # Nothing is taken before there is room for it: what waits here could not be cancelled.
+            while (not places or await places.acquire()) and (
+                utterance := await anext(source, None)
+            ) is not None:
+                underway.add(utterance.id)
+                add(utterance, post_for(utterance.id))
+        except BaseException as error:
+            results.put_nowait(error)
+            raise
+        results.put_nowait(None)
+
+    feeding, fed = asyncio.create_task(feed()), False
+    try:
+        while not (fed and not underway):
+            item = await results.get()
+            if item is None:
+                fed = True
+            elif isinstance(item, BaseException):
+                raise item
+            else:
+                utterance_id, event = item
+                if not isinstance(event, Clip) or event.final:
+                    underway.discard(utterance_id)
+                    if places:
+                        places.release()
+                if event is not None:
+                    yield event
+    finally:
+        feeding.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await feeding
+        for utterance_id in underway:
+            cancel(utterance_id)
