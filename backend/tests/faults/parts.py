@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sqlalchemy import event
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import ORMExecuteState, Session
 
 from app.models import Take, TrainingRun
 from app.speech.interface import Clip, Failure, Recording, SpeechError, Utterance, VoiceState
@@ -87,12 +87,20 @@ class Steps:
     def watch_commits(self) -> None:
         """Every commit of this process that publishes a take or ends a training as ready is a step."""
 
+        @event.listens_for(Session, "do_orm_execute")
+        def executed(state: ORMExecuteState) -> None:
+            if state.is_insert and state.statement.table is Take.__table__:  # type: ignore[attr-defined]
+                state.session.info["publishes"] = True
+
         @event.listens_for(Session, "after_flush")
         def flushed(session: Session, _context: Any) -> None:
-            takes = any(isinstance(row, Take) for row in session.new)
-            ready = any(isinstance(row, TrainingRun) and row.outcome == "ready" for row in session.dirty)
-            if takes or ready:
+            if any(isinstance(row, TrainingRun) and row.outcome == "ready" for row in session.dirty):
                 session.info["publishes"] = True
+
+        @event.listens_for(Session, "before_commit")
+        def committing(session: Session) -> None:
+            session.flush()
+            if session.info.get("publishes"):
                 self.reach("publish")  # all is written and nothing committed
 
         @event.listens_for(Session, "after_commit")

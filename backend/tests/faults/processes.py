@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -65,13 +66,14 @@ def _begin(environment: dict[str, str]) -> None:
     os.dup2(out, 2)
 
 
-def _work(environment: dict[str, str], pipe: Any = None) -> None:
-    """A worker: its standard input is the pipe that the service holds, when one started it."""
+def _work(environment: dict[str, str], parent: Any = None) -> None:
+    """A worker: its standard input is the pipe or socket that its parent holds, when one started it."""
     _begin(environment)
-    if pipe is not None:
-        sys.stdin = os.fdopen(os.dup(pipe.fileno()))
-        os.environ[supervisor.SUPERVISED] = "1"
-        pipe.close()
+    if parent is not None:
+        os.dup2(parent.fileno(), 0)
+        sys.stdin = os.fdopen(os.dup(0))
+        parent.close()
+    _fork_instead()
     engine.POLL_ALONE_SECONDS = 0.1
     steps = Steps(Faults(**json.loads(environment[FAULTS])))
     steps.watch_commits()
@@ -85,15 +87,14 @@ class ForkedPopen:
 
     started = 0
 
-    def __init__(self, _argv: list[str], *, stdin: int, env: dict[str, str]) -> None:
-        assert stdin == subprocess.PIPE
+    def __init__(self, _argv: list[str], *, stdin: int | socket.socket, env: dict[str, str]) -> None:
         ours = {name: value for name, value in env.items() if name.startswith(("MOKSORI_", "TEST_"))}
-        ours[SERVICE_PID] = str(os.getpid())
+        ours.setdefault(SERVICE_PID, str(os.getpid()))
         faults = Faults(**json.loads(ours[FAULTS]))
         if ForkedPopen.started and faults.die_at:
             ours[FAULTS] = json.dumps(asdict(Faults()))
         ForkedPopen.started += 1
-        theirs, self.stdin = CONTEXT.Pipe(duplex=False)
+        theirs, self.stdin = (stdin.dup(), None) if isinstance(stdin, socket.socket) else CONTEXT.Pipe(False)
         self._process = CONTEXT.Process(target=_work, args=(ours, theirs))
         self._process.start()
         theirs.close()
@@ -115,11 +116,16 @@ class ForkedPopen:
         self._process.kill()
 
 
-def _serve(environment: dict[str, str]) -> None:
-    _begin(environment)
+def _fork_instead() -> None:
+    """Let the supervisors of this process fork their workers."""
     # It would start a server of its own, which had to import everything anew: ours is running.
     forkserver._forkserver.ensure_running = lambda: None  # type: ignore[method-assign]
     supervisor.subprocess.Popen = ForkedPopen  # type: ignore[attr-defined,misc,assignment]
+
+
+def _serve(environment: dict[str, str]) -> None:
+    _begin(environment)
+    _fork_instead()
     app.main.Supervisor = partial(supervisor.Supervisor, first_pause=0.05, longest_pause=0.05)  # type: ignore[misc,assignment]
     app.cli.processes.serve(host=None, port=None)
     sys.stdout.flush()
