@@ -33,10 +33,10 @@ from app.jobs.worker import EXIT_GIVEN_UP, Worker
 __all__ = [
     "BATCH",
     "EXIT_GIVEN_UP",
-    "Gate",
     "INTERACTIVE",
     "NORMAL",
     "NO_RETRY",
+    "Gate",
     "JobContext",
     "JobCounts",
     "JobFailed",

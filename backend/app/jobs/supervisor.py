@@ -95,7 +95,7 @@ class Supervisor:
                 ours, theirs = socket.socketpair()
                 with theirs:
                     self._child = subprocess.Popen(
-                        self._argv, stdin=theirs, env={**environment, SUPERVISED: "socket"}
+                        self._argv, stdin=theirs.fileno(), env={**environment, SUPERVISED: "socket"}
                     )
                 threading.Thread(
                     target=self._serve, args=(ours,), name="worker-connection", daemon=True

@@ -13,8 +13,8 @@ import socket
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import aclosing, closing, suppress
-from typing import Any
+from contextlib import aclosing, suppress
+from typing import Any, Protocol
 
 import numpy as np
 import structlog
@@ -41,6 +41,10 @@ Message = tuple[dict[str, Any], list[bytes]]
 CALLS = 16
 
 
+class Closing(Protocol):
+    def close(self) -> None: ...
+
+
 class EngineApart:
     """The engine behind `connection`. `twin` is one of the same kind, never loaded, that says what it is like.
 
@@ -49,7 +53,7 @@ class EngineApart:
 
     def __init__(self, twin: SpeechEngine, connection: socket.socket, lost: Callable[[], None]) -> None:
         self.name, self.simulated, self.sample_rate = twin.name, twin.simulated, twin.sample_rate
-        self._twin, self._lost = twin, lost
+        self._twin, self._lost, self._connection = twin, lost, connection
         self._in, self._out = connection.makefile("rb"), connection.makefile("wb")
         self._sending = threading.Lock()
         self._numbers = itertools.count()
@@ -133,6 +137,9 @@ class EngineApart:
             post(Failure(utterance_id, _stopped()))
         for answer in self._answers.values():
             answer.set_exception(_stopped())
+        _hang_up(self._connection)  # whoever is sending notices, and lets go
+        with self._sending:
+            _close(self._connection, self._in, self._out)
         self._lost()
 
     def _take(self, header: dict[str, Any], blobs: list[bytes]) -> None:
@@ -141,12 +148,8 @@ class EngineApart:
                 answer = self._answers.pop(header["call"])
             answer.set_result((header, blobs))
             return
-        name, final, event = header["utterance"], True, None
-        if "error" in header:
-            event = Failure(name, unpack_error(header))
-        else:
-            final = header["final"]
-            event = Clip(name, _audio(blobs[0]), header["rate"], self.name, final)
+        name, event = header["utterance"], _event(header, blobs, self.name)
+        final = isinstance(event, Failure) or event.final
         with self._open:
             post = self._posts.pop(name, None) if final else self._posts.get(name)
         if post is not None:  # else it was cancelled
@@ -161,7 +164,7 @@ class Host:
 
     def serve(self, connection: socket.socket) -> None:
         """Do what the other end asks for until it is gone; what it was waiting for is cancelled then."""
-        with closing(connection), ThreadPoolExecutor(CALLS, "engine-call") as calls:
+        with ThreadPoolExecutor(CALLS, "engine-call") as calls:
             _Guest(self._speaker, connection, calls).serve()
 
 
@@ -169,7 +172,7 @@ class _Guest:
     """One process that speaks with the engine of this one."""
 
     def __init__(self, speaker: Speaker, connection: socket.socket, calls: ThreadPoolExecutor) -> None:
-        self._speaker, self._calls = speaker, calls
+        self._speaker, self._connection, self._calls = speaker, connection, calls
         self._in, self._out = connection.makefile("rb"), connection.makefile("wb")
         # A guest that reads nothing for a while holds up nobody: a thread of its own writes to it.
         self._outbox: queue.SimpleQueue[tuple[dict[str, Any], Sequence[bytes | memoryview]] | None] = (
@@ -184,7 +187,10 @@ class _Guest:
             while True:
                 self._take(*pipe.receive(self._in))
         self._speaker.cancel(sorted(self._speaking))
+        _hang_up(self._connection)
         self._outbox.put(None)
+        writing.join()
+        _close(self._connection, self._in, self._out)
 
     def _write(self) -> None:
         with suppress(pipe.PipeClosed):
@@ -235,9 +241,7 @@ class _Guest:
                 return {}, []
             case "condition":
                 told = zip(blobs, header["recordings"], strict=True)
-                voice = engine.condition(
-                    [Recording(_audio(blob), rate, text) for blob, (rate, text) in told]
-                )
+                voice = engine.condition([Recording(_audio(blob), rate, text) for blob, (rate, text) in told])
                 packed, arrays = pack_voice(voice)
                 return {"voice": packed}, arrays
             case "similarity":
@@ -250,8 +254,25 @@ class _Guest:
 _TOLD = ("id", "text", "language", "speed", "seed", "interactive", "stream")
 
 
+def _event(header: dict[str, Any], blobs: list[bytes], engine: str) -> Clip | Failure:
+    if "error" in header:
+        return Failure(header["utterance"], unpack_error(header))
+    return Clip(header["utterance"], _audio(blobs[0]), header["rate"], engine, header["final"])
+
+
+def _hang_up(connection: socket.socket) -> None:
+    with suppress(OSError):  # the other end has gone first
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _close(*ends: Closing) -> None:
+    for each in ends:
+        with suppress(OSError):  # what could not be sent any more
+            each.close()
+
+
 def _bytes(audio: Audio) -> memoryview:
-    return memoryview(np.ascontiguousarray(audio, np.float32)).cast("B")
+    return np.ascontiguousarray(audio, np.float32).data.cast("B")
 
 
 def _audio(blob: bytes) -> Audio:

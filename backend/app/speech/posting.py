@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import suppress
 
 from app.speech.interface import Clip, Failure, Utterance
@@ -17,7 +17,7 @@ async def posted(
     add: Callable[[Utterance, Post], None],
     cancel: Callable[[str], None],
     room: int | None = None,
-) -> AsyncIterator[Clip | Failure]:
+) -> AsyncGenerator[Clip | Failure, None]:
     """Hand utterances to `add` as they arrive, and give what is posted of them, until all have ended.
 
     With `room`, no more than so many are with the engine at once: what waits here can be overtaken. Left early, it

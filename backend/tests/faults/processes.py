@@ -87,14 +87,17 @@ class ForkedPopen:
 
     started = 0
 
-    def __init__(self, _argv: list[str], *, stdin: int | socket.socket, env: dict[str, str]) -> None:
+    def __init__(self, _argv: list[str], *, stdin: int, env: dict[str, str]) -> None:
         ours = {name: value for name, value in env.items() if name.startswith(("MOKSORI_", "TEST_"))}
         ours.setdefault(SERVICE_PID, str(os.getpid()))
         faults = Faults(**json.loads(ours[FAULTS]))
         if ForkedPopen.started and faults.die_at:
             ours[FAULTS] = json.dumps(asdict(Faults()))
         ForkedPopen.started += 1
-        theirs, self.stdin = (stdin.dup(), None) if isinstance(stdin, socket.socket) else CONTEXT.Pipe(False)
+        if stdin == subprocess.PIPE:
+            theirs, self.stdin = CONTEXT.Pipe(duplex=False)
+        else:
+            theirs, self.stdin = socket.socket(fileno=os.dup(stdin)), None
         self._process = CONTEXT.Process(target=_work, args=(ours, theirs))
         self._process.start()
         theirs.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,6 +45,17 @@ def pids(file: Path) -> list[int]:
 
 def is_alive(pid: int) -> bool:
     return _start_time(pid) is not None
+
+
+ECHO = f"""{LOAD}
+connection = supervisor.connection()
+assert supervisor.connection() is None and sys.stdin.read() == ""
+supervisor.follow_parent()
+while line := connection.recv(100):
+    if line == b"end":
+        sys.exit(3)
+    connection.sendall(line.upper() + sys.argv[1].encode())
+"""
 
 
 @pytest.fixture
@@ -94,3 +106,29 @@ def test_a_deaf_worker_is_killed(starts: Path) -> None:
     until(lambda: len(pids(starts)) == 2)
     supervisor.stop()
     assert not is_alive(pids(starts)[0])
+
+
+def test_each_start_has_a_connection_of_its_own() -> None:
+    connections: list[socket.socket] = []
+    supervisor = Supervisor(
+        [sys.executable, "-c", ECHO, "!"], first_pause=0.01, serve=connections.append, environment={"A": "b"}
+    )
+    supervisor.start()
+    for number in range(2):
+        until(lambda number=number: len(connections) == number + 1)
+        with connections[number] as connection:
+            connection.sendall(b"here")
+            assert connection.recv(100) == b"HERE!"
+            if not number:
+                connection.sendall(b"end")
+                assert connection.recv(100) == b""
+            else:
+                supervisor.stop()
+                assert connection.recv(100) == b""
+    assert supervisor.starts == 2
+
+
+def test_nobody_has_a_connection_who_was_given_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert supervisor_module.connection() is None
+    monkeypatch.setenv(supervisor_module.SUPERVISED, "pipe")
+    assert supervisor_module.connection() is None

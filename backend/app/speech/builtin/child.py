@@ -25,9 +25,9 @@ import numpy as np
 from app.speech import pipe
 from app.speech.builtin import analysis, voice
 from app.speech.builtin.espeak import Espeak
-from app.speech.packing import pack_error, pack_voice, unpack_voice
 from app.speech.builtin.speaking import speak
 from app.speech.interface import Audio, Recording, SpeechError
+from app.speech.packing import pack_error, pack_voice, unpack_voice
 
 VOICES_KEPT = 4
 _SECONDS = {"speak": 30, "more": 30, "condition": 600}  # far beyond need; then the process is stuck

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 sys.path[0] = str(Path(__file__).parents[1])  # in the place of this file's own folder
-import pipe  # type: ignore[import-not-found]
+import pipe  # type: ignore[import-not-found]  # noqa: E402
 
 _SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: samples go to the callback before espeak_Synth returns
 _RATE, _PITCH = 1, 3  # espeak_PARAMETER

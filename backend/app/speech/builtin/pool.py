@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 from app.speech import pipe
 from app.speech.builtin.espeak import EngineCrashed
-from app.speech.packing import unpack_error
 from app.speech.interface import EngineUnavailable, SpeechError
+from app.speech.packing import unpack_error
 
 Answer = tuple[dict[str, Any], list[bytes]]
 Ask = Callable[..., Answer]

@@ -20,7 +20,8 @@ from torch import Tensor
 from app.speech.xtts.speaker import RATE, SpeakerEncoder
 from app.speech.xtts.spectrum import resample
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 PAUSE = 0.05  # seconds between two times: what comes meanwhile is computed together
 _COUNTS = (1, 4, 16)  # clips of a pass: few different ones, so that few have to be prepared
 _GRAIN = 2.0  # and lengths are whole multiples of so many seconds

@@ -104,9 +104,7 @@ class SpeakerEncoder:
         place = torch.arange(-(_N_FFT // 2), audio.shape[1] + _N_FFT // 2, device=audio.device).abs()
         last = lengths[:, None] - 1
         place = torch.where(place > last, 2 * last - place, place).clamp(min=0)
-        mel = power_mel(
-            emphasised.gather(1, place), self._filters, self._window, _N_FFT, _HOP, centred=False
-        )
+        mel = power_mel(emphasised.gather(1, place), self._filters, self._window, _N_FFT, _HOP, centred=False)
         count = (lengths // _HOP + 1)[:, None, None]
         heard = (torch.arange(mel.shape[2], device=audio.device) < count).to(mel.dtype)
         bands = (mel + 1e-6).log()
