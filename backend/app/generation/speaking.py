@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import structlog
@@ -15,7 +15,7 @@ from sqlalchemy import case, insert, select, update
 from sqlalchemy.orm import Session
 
 from app.audio.formats import encode
-from app.audio.loudness import set_loudness
+from app.audio.loudness import Levelled, set_loudness
 from app.audio.measure import TakeReport, measure_take
 from app.audio.shape import join, trim
 from app.deps import Container
@@ -33,6 +33,7 @@ from app.storage.interface import StorageError, StoreFull
 from app.text import Part, Reading, UnclearText, split
 
 log = structlog.get_logger()
+T = TypeVar("T")
 BUCKET = "takes"
 EDGE_SECONDS = 0.1  # silence at both ends of a take
 JOINT_SECONDS = 0.02  # what a part keeps of its own silence at a joint
@@ -106,29 +107,49 @@ def seed_of(seed: int, number: int) -> int:
 def finish(container: Container, work: Work, spoken: Sequence[Audio], rate: int) -> Finished:
     """The parts' audio, each (samples,) at `rate` Hz, joined, brought to the set loudness, and measured.
 
-    It is all computation: no more of it at once than there are cores, and first what somebody waits for.
+    No more of it is computed here at once than there are cores, and first what somebody waits for.
     """
+    engine = container.engine
+
+    def similarity(levelled: Levelled) -> float | None:
+        return engine.similarity(levelled.audio, rate, work.voice)
+
+    if engine.measures_elsewhere:  # others have the cores meanwhile
+        levelled = _in_turn(work, _shape, container, work, spoken, rate)
+        return _in_turn(work, _measure, container, work, levelled, rate, similarity(levelled))
+
+    def whole() -> Finished:
+        levelled = _shape(container, work, spoken, rate)
+        return _measure(container, work, levelled, rate, similarity(levelled))
+
+    return _in_turn(work, whole)
+
+
+def _in_turn(work: Work, compute: Callable[..., T], *arguments: Any) -> T:
     if work.generation.interactive:
         with FINISHING.turn(first=True):
-            return _finish(container, work, spoken, rate)
+            return compute(*arguments)
     with FINISHING.turn(first=False):
-        return _ASIDE.submit(_finish, container, work, spoken, rate).result()
+        return _ASIDE.submit(compute, *arguments).result()
 
 
-def _finish(container: Container, work: Work, spoken: Sequence[Audio], rate: int) -> Finished:
-    settings = container.settings
+def _shape(container: Container, work: Work, spoken: Sequence[Audio], rate: int) -> Levelled:
     trimmed = [trim(audio, rate, lead=JOINT_SECONDS, tail=JOINT_SECONDS) for audio in spoken]
     joined = np.asarray(join(trimmed, [part.pause for part in work.parts[:-1]], rate))
     audio = trim(joined, rate, lead=EDGE_SECONDS, tail=EDGE_SECONDS)
-    levelled = set_loudness(audio, rate, settings.take_loudness, settings.take_true_peak)
-    audio = levelled.audio
+    settings = container.settings
+    return set_loudness(audio, rate, settings.take_loudness, settings.take_true_peak)
+
+
+def _measure(
+    container: Container, work: Work, levelled: Levelled, rate: int, similarity: float | None
+) -> Finished:
     report = measure_take(
-        audio, rate, work.reading.text,
-        similarity=container.engine.similarity(audio, rate, work.voice),
-        simulated=container.engine.simulated,
-        speed=work.generation.settings["speed"], lufs=settings.take_loudness, levelled=levelled,
+        levelled.audio, rate, work.reading.text,
+        similarity=similarity, simulated=container.engine.simulated,
+        speed=work.generation.settings["speed"], lufs=container.settings.take_loudness, levelled=levelled,
     )  # fmt: skip
-    return Finished(audio, rate, report)
+    return Finished(levelled.audio, rate, report)
 
 
 def store(container: Container, work: Work, finished: Finished) -> Take:

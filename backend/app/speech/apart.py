@@ -51,6 +51,8 @@ class EngineApart:
     When the other process is gone, everything that waits fails as EngineStopped, and then `lost` is called.
     """
 
+    measures_elsewhere = True
+
     def __init__(self, twin: SpeechEngine, connection: socket.socket, lost: Callable[[], None]) -> None:
         self.name, self.simulated, self.sample_rate = twin.name, twin.simulated, twin.sample_rate
         self._twin, self._lost, self._connection = twin, lost, connection

@@ -48,6 +48,7 @@ class CoquiEngine:
     name = "coqui"
     simulated = False
     sample_rate = 24000
+    measures_elsewhere = False
 
     def __init__(self, weights: Path) -> None:
         self._weights = weights

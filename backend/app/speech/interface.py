@@ -129,6 +129,10 @@ class SpeechEngine(Protocol):
     simulated: bool
     sample_rate: int
 
+    @property
+    def measures_elsewhere(self) -> bool:
+        """Whether `similarity` takes no core of this process: a GPU or another process computes it, and one waits."""
+
     def load(self) -> None:
         """Get ready to speak (weights, programs); idempotent. Raises EngineUnavailable with what to do."""
 

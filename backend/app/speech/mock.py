@@ -36,6 +36,7 @@ class MockEngine:
     name = "mock"
     simulated = True
     sample_rate = RATE
+    measures_elsewhere = False
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

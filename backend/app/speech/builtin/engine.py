@@ -41,6 +41,7 @@ class BuiltinEngine:
     name = "builtin"
     simulated = False
     sample_rate = RATE
+    measures_elsewhere = False
 
     def __init__(self, processes: int | None = None) -> None:
         self._size = processes or limits.cores()

@@ -84,6 +84,11 @@ class XttsEngine:
         self._model: Model | None = None
         self._worker: _Worker | None = None
 
+    @property
+    def measures_elsewhere(self) -> bool:
+        model = self._model
+        return model is not None and model.device.type == "cuda"
+
     def load(self) -> None:
         with self._loading:
             if self._worker is not None and self._worker.alive:
