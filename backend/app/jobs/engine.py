@@ -47,7 +47,7 @@ def worker_engine(database: Database, *, connections: int) -> sa.Engine:
     """
     if not database.url.startswith("sqlite"):
         return sa.create_engine(
-            database.url, pool_size=connections, max_overflow=connections, pool_pre_ping=True
+            database.url, pool_size=connections, max_overflow=0, pool_timeout=120, pool_pre_ping=True
         )
     engine = sa.create_engine(
         database.url,
@@ -132,7 +132,8 @@ class Engine:
 
     def __init__(self, database: Database, *, worker_id: str, concurrency: int) -> None:
         quieten()
-        self._sql = worker_engine(database, connections=min(20, concurrency + 4))
+        # Each is asked for moments at a time, and a server has a hundred for all its processes.
+        self._sql = worker_engine(database, connections=min(20, max(4, concurrency // 8)))
         sqlite = database.url.startswith("sqlite")
         config: DBOSConfig = {
             "name": APPLICATION,

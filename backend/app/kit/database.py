@@ -27,6 +27,8 @@ NAMING = {
 }
 
 WRITING_SECONDS = 120  # how long a thread waits for the others of its process to have written to SQLite
+# To PostgreSQL, of a process: a server has a hundred, and a worker on a GPU seven processes.
+CONNECTIONS, CONNECTIONS_MORE = 5, 5
 
 
 class Base(DeclarativeBase):
@@ -66,7 +68,8 @@ def journal_mode() -> str:
 def make_engine(url: str, **options: Any) -> Engine:
     """An engine with our settings: on SQLite a safe journal, full sync, foreign keys and patient locks."""
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, **options)
+        pool = {"pool_size": CONNECTIONS, "max_overflow": CONNECTIONS_MORE}
+        return create_engine(url, pool_pre_ping=True, **pool | options)
     engine = create_engine(
         url, module=sqlite3, connect_args={"timeout": 30, "check_same_thread": False}, **options
     )
@@ -114,18 +117,24 @@ class Database:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        try:
-            with self._sessions() as session, session.begin():
-                yield session
-        except PoolTimeout as error:  # to whoever asks, as if the database had said that it is locked
-            raise OperationalError("BEGIN", {}, error) from error
+        with _in_turn(), self._sessions() as session, session.begin():
+            yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A session that only reads, all as of one moment: on SQLite it takes no write lock."""
-        with self._readers() as session:
+        with _in_turn(), self._readers() as session:
             yield session
 
     def close(self) -> None:
         self._writing.dispose()
         self.engine.dispose()
+
+
+@contextmanager
+def _in_turn() -> Iterator[None]:
+    """A wait that was too long is to whoever asks as if the database had said that it is locked."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise OperationalError("BEGIN", {}, error) from error
