@@ -78,3 +78,35 @@ def test_a_database_is_checked(tmp_path: Path) -> None:
     (tmp_path / "data" / "moksori.sqlite3").write_bytes(b"no database at all, but a text of some length" * 99)
     with pytest.raises(DatabaseError):
         bootstrap.check_database(broken)
+
+
+def with_gpu(monkeypatch: pytest.MonkeyPatch, there: bool, cores: int) -> None:
+    monkeypatch.setattr("app.speech.xtts.has_gpu", lambda: there)
+    monkeypatch.setattr(bootstrap.limits, "cores", lambda: cores)
+
+
+@pytest.mark.parametrize(
+    ("engine", "gpu", "cores", "processes"),
+    [
+        ("xtts", True, 1, 2),
+        ("xtts", True, 8, 4),
+        ("xtts", True, 16, 6),
+        ("xtts", False, 16, 1),
+        ("mock", True, 16, 1),
+    ],
+)
+def test_jobs_beside_a_gpu_are_spread_over_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, gpu: bool, cores: int, processes: int
+) -> None:
+    with_gpu(monkeypatch, gpu, cores)
+    chosen = bootstrap.make_engine(engine, settings(tmp_path))
+    assert bootstrap.worker_processes(settings(tmp_path), chosen) == processes
+
+
+@pytest.mark.parametrize(("wanted", "gpu"), [(1, True), (3, False)])
+def test_the_number_of_processes_can_be_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: int, gpu: bool
+) -> None:
+    with_gpu(monkeypatch, gpu, 8)
+    changed = settings(tmp_path).model_copy(update={"worker_processes": wanted})
+    assert bootstrap.worker_processes(changed, bootstrap.make_engine("xtts", changed)) == wanted

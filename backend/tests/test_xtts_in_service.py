@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
+import pytest
+
 from app.speech.builtin.espeak import Espeak
 from tests.running import running_service
 from tests.service import wav
@@ -16,7 +19,9 @@ TEXT = "안녕하세요, 반갑습니다. 잠시만 기다려 주십시오."
 ENDS_SOON = 6.0  # so that made-up weights find an end, as trained ones do
 
 
-def test_imported_weights_train_and_speak_with_a_measured_similarity(tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_imported_weights_train_and_speak_with_a_measured_similarity(tmp_path: Path, processes: str) -> None:
+    """In the worker's only process; and in one of its own, with two that do the jobs, as beside a GPU."""
     data, recording = tmp_path / "data", tmp_path / "sample.wav"
     checkpoint = tiny(tmp_path / "checkpoint", ENDS_SOON)
     with Espeak() as espeak:
@@ -28,7 +33,8 @@ def test_imported_weights_train_and_speak_with_a_measured_similarity(tmp_path: P
             env=os.environ | {"MOKSORI_DATA_DIR": str(data)}, check=True, capture_output=True,
         )  # fmt: skip
     assert (data / "weights" / "xtts-v2" / "model.safetensors").is_file()
-    with running_service(data, engine="auto") as service, service.remote() as remote:
+    crew = {"engine": "auto", "worker_processes": processes}
+    with running_service(data, **crew) as service, service.remote() as remote:
         diagnosis = remote.call("GET", "/voice-actors/debug/diagnosis")["diagnosis"]
         assert (diagnosis["engine"]["chosen"], diagnosis["mode"]) == ("xtts", "real")
         assert "non-commercial" in diagnosis["weights"]["license"]
@@ -48,3 +54,11 @@ def test_imported_weights_train_and_speak_with_a_measured_similarity(tmp_path: P
         assert done["take"]["engine"] == "xtts"
         assert done["take"]["sample_rate"] == 24_000
         assert -1 <= done["take"]["report"]["similarity"] <= 1
+        spoken = httpx.post(
+            f"{service.url}/v1/audio/speech",
+            headers={"Authorization": f"Bearer {service.token}"},
+            json={"input": "0번을 눌러 주십시오.", "voice": model, "response_format": "pcm"},
+            timeout=60,
+        )
+        assert spoken.status_code == 200
+        assert len(spoken.content) > 0.2 * 2 * 24_000

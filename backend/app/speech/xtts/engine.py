@@ -52,6 +52,7 @@ def has_gpu() -> bool:
         return False
     if importlib.util.find_spec("torch") is None:
         return False
+    wait_briefly()
     import torch
 
     return torch.cuda.is_available()

@@ -20,7 +20,7 @@ from app.speech.interface import (
     Utterance,
     VoiceState,
 )
-from app.speech.xtts import XttsEngine
+from app.speech.xtts import XttsEngine, has_gpu
 from tests.speech.xtts.checkpoints import recording
 
 TEXT = "안녕하세요, 고객님."
@@ -241,3 +241,33 @@ def test_pytorch_is_imported_no_sooner_than_needed(ending_folder: Path) -> None:
         f"assert XttsEngine(Path({str(ending_folder)!r})).ping().available; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
+
+
+@pytest.mark.parametrize(
+    ("driver", "visible", "works", "found"),
+    [
+        (True, None, True, True),
+        (True, "", True, False),
+        (False, None, True, False),
+        (True, "0", False, False),
+    ],
+)
+def test_a_gpu_is_one_that_pytorch_can_use(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    driver: bool,
+    visible: str | None,
+    works: bool,
+    found: bool,
+) -> None:
+    monkeypatch.setattr("app.speech.xtts.engine._DEVICES", [str(tmp_path) if driver else "/no/such/device"])
+    monkeypatch.setattr("torch.cuda.is_available", lambda: works)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert has_gpu() is found
+
+
+def test_a_similarity_takes_a_core_where_there_is_no_gpu(engine: XttsEngine) -> None:
+    assert not engine.measures_elsewhere
+    assert not XttsEngine(None).measures_elsewhere
