@@ -23,6 +23,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "backend"))
@@ -31,7 +32,7 @@ from app.speech.xtts.threads import wait_briefly
 
 wait_briefly()  # as the engine does, before PyTorch is loaded
 
-from bench_service import machine, peak_memory, worker_pid
+from bench_service import machine, peak_memory
 
 from app import bootstrap
 from app.config import Settings
@@ -168,14 +169,21 @@ def processor_seconds(pid: int) -> dict[int, float]:
     return used
 
 
-def in_service(remote: Any, settings: Settings, pid: int, scripts: list[str]) -> dict[str, Any]:
+def worker_processes(service: int) -> list[int]:
+    """The worker's processes: one, or beside a GPU the one with the engine first, and those that do the jobs."""
+    children = psutil.Process(service).children(recursive=True)
+    return [each.pid for each in children if "app.worker" in each.cmdline()]
+
+
+def in_service(remote: Any, settings: Settings, service: int, scripts: list[str]) -> dict[str, Any]:
     """Generate the scripts as one batch; seconds from the request to the last take."""
-    before, began = processor_seconds(pid), time.time()
+    pids = worker_processes(service)
+    before, began = {pid: processor_seconds(pid) for pid in pids}, time.time()
     body = {"script_ids": scripts, "force_regenerate": True}
     started = remote.call("POST", "/voice-actors/tts-scripts/batch-generate", json=body)
     while remote.call("GET", f"/voice-actors/batches/{started['batch_id']}")["status"] == "running":
         time.sleep(1.0)
-    after = processor_seconds(pid)
+    after = {pid: processor_seconds(pid) for pid in pids}
     database = Database(settings.database)
     with database.reading() as session:
         ids = [item["generation_id"] for item in started["scripts"]]
@@ -188,9 +196,14 @@ def in_service(remote: Any, settings: Settings, pid: int, scripts: list[str]) ->
             "audio": sum(take.seconds for take in takes),
         }
     database.close()
-    by_thread = {task: used - before.get(task, 0.0) for task, used in after.items()}
-    most = max(by_thread.values())
-    return out | {"processor": sum(by_thread.values()), "engine": most, "peak_mb": peak_memory(pid)}
+    by_thread = {
+        task: used - before[pid].get(task, 0.0) for pid in pids for task, used in after[pid].items()
+    }
+    return out | {
+        "processor": sum(by_thread.values()),
+        "engine": max(used for task, used in by_thread.items() if task in after[pids[0]]),
+        "peak_mb": sum(map(peak_memory, pids)),
+    }
 
 
 def child(what: str, settings: Settings, argument: Any) -> Any:
@@ -214,13 +227,11 @@ def compare(number: int, runs: int, options: dict[str, str]) -> None:
         running = stack.enter_context(running_service(data, engine="xtts", **options))
         scripts = child("lay-out", settings, number)
         remote = stack.enter_context(running.remote())
-        database = Database(settings.database)
-        pid = worker_pid(database)
-        database.close()
-        in_service(remote, settings, pid, scripts[:1])  # the engine is loaded
+        service_pid = running.process.pid
+        in_service(remote, settings, service_pid, scripts[:1])  # the engine is loaded
         found = []
         for _ in range(runs):
-            service = in_service(remote, settings, pid, scripts)
+            service = in_service(remote, settings, service_pid, scripts)
             alone = child("alone", settings, scripts)
             found.append((service, alone))
             say(service, alone)

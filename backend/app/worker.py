@@ -1,7 +1,7 @@
 """The worker: measures, trains and speaks what the service was asked for. `python -m app.worker`.
 
 It is one process, or where a GPU speaks a crew: one process that holds the engine and nothing else, and some that do
-the jobs and have the engine apart ([why](../../docs/adr/0009-an-engine-on-a-gpu-apart.md)).
+the jobs (docs/adr/0009 says why).
 """
 
 from __future__ import annotations

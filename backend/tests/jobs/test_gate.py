@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import threading
 from multiprocessing.connection import Connection
@@ -122,6 +123,13 @@ def test_processes_with_one_folder_share_one_gate(tmp_path: Path) -> None:
     newcomer.leave()
     with gate.alone():
         pass
+
+
+def test_a_folder_that_was_cleared_away_keeps_nobody_out(tmp_path: Path) -> None:
+    gate = Gate(tmp_path / "gate")
+    for side in (gate.shared, gate.alone):
+        with side():
+            shutil.rmtree(tmp_path / "gate")
 
 
 def test_who_dies_alone_keeps_nobody_out(tmp_path: Path) -> None:
