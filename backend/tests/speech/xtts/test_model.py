@@ -10,6 +10,7 @@ from app.kit import limits
 from app.speech.interface import EngineUnavailable, Recording
 from app.speech.xtts.checkpoint import convert
 from app.speech.xtts.linear import Precision
+from app.speech.xtts.measuring import Measuring
 from app.speech.xtts.model import Model, best_precision, check_precision
 from tests.speech.xtts.checkpoints import recording
 
@@ -85,3 +86,15 @@ def test_too_short_to_tell_who_speaks(tiny: Model) -> None:
     assert tiny.similarity(recording(0, 0.05, 24000), 24000, voice) is None
     assert tiny.similarity(np.zeros(0, np.float32), 24000, voice) is None
     assert tiny.similarity(recording(0, 0.2, 24000), 24000, voice) is not None
+
+
+def test_similarities_computed_together_are_the_same(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a GPU computes them."""
+    voice = tiny.condition([Recording(recording(0, 1.0, 22050), 22050)])
+    clips = [(recording(seed, 0.5 + seed / 3, rate), rate) for seed, rate in enumerate((22050, 24000, 16000))]
+    one_by_one = [tiny.similarity(audio, rate, voice) for audio, rate in clips]
+    assert len({round(each, 3) for each in one_by_one}) == 3
+    monkeypatch.setattr(tiny, "_measuring", Measuring(tiny._speaker, tiny.device))
+    together = [tiny.similarity(audio, rate, voice) for audio, rate in clips]
+    assert together == pytest.approx(one_by_one, abs=1e-5)
+    assert tiny.similarity(recording(0, 0.05, 24000), 24000, voice) is None
