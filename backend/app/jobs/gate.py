@@ -57,7 +57,7 @@ class Gate:
 
     @contextmanager
     def _among_processes(self, *, alone: bool) -> Iterator[None]:
-        """Through a door, which one that is to be alone keeps shut behind it, into a room."""
+        """Through a door, which one that waits to be alone keeps shut, into a room."""
         if self._folder is None:
             yield
             return
@@ -65,10 +65,7 @@ class Gate:
             with _opened(self._folder / "door") as door:
                 for file in (door, room):
                     fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-                if alone:
-                    yield
-            if not alone:
-                yield
+            yield
 
 
 @contextmanager

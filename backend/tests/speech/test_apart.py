@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
 import numpy as np
@@ -46,6 +47,11 @@ class Held(MockEngine):
                 await asyncio.to_thread(self.go.wait, PATIENCE)
             async for event in super().synthesize(_one(utterance)):
                 yield event
+
+    def condition(self, recordings: Sequence[Recording]) -> VoiceState:
+        self.taken.append("condition")
+        self.go.wait(PATIENCE)
+        return super().condition(recordings)
 
     def cancel(self, utterance_id: str) -> None:
         self.cancelled.append(utterance_id)
@@ -150,6 +156,7 @@ def test_many_guests_share_one_engine(house: House) -> None:
 def test_voices_and_similarities_are_the_engines(house: House) -> None:
     engine = house.guest()[0].engine
     recordings = [Recording(np.sin(np.arange(4000, dtype=np.float32)), 16_000, "가")]
+    house.engine.go.set()
     voice = engine.condition(recordings)
     expected = MockEngine().condition(recordings)
     assert (voice.engine, voice.metadata) == (expected.engine, expected.metadata)
@@ -199,7 +206,12 @@ def test_when_the_engine_is_gone_all_that_waits_fails_and_it_is_told(house: Hous
     speaker, connection = house.guest()
     thread, came = speaking(speaker, said("u0", "wait 하세요"))
     until(lambda: house.engine.taken == ["u0"])
-    connection.shutdown(socket.SHUT_RDWR)
+    with ThreadPoolExecutor() as pool:
+        voice = pool.submit(speaker.engine.condition, [])
+        until(lambda: house.engine.taken == ["u0", "condition"])
+        connection.shutdown(socket.SHUT_RDWR)
+        with pytest.raises(EngineStopped):
+            voice.result(PATIENCE)
     thread.join(PATIENCE)
     assert isinstance(came[0], EngineStopped)
     assert came[0].retry
