@@ -8,6 +8,7 @@ processes, each with a socket to this one. A message is one of `pipe`.
 from __future__ import annotations
 
 import itertools
+import json
 import queue
 import socket
 import threading
@@ -72,10 +73,9 @@ class EngineApart:
         """The engine is others' too, and stays."""
 
     def condition(self, recordings: Sequence[Recording]) -> VoiceState:
-        told = [[each.sample_rate, each.text] for each in recordings]
-        header, blobs = self._ask(
-            {"do": "condition", "recordings": told}, *(_bytes(each.audio) for each in recordings)
-        )
+        # Hundreds of transcripts are longer than a header may be.
+        told = json.dumps([[each.sample_rate, each.text] for each in recordings]).encode()
+        header, blobs = self._ask({"do": "condition"}, told, *(_bytes(each.audio) for each in recordings))
         return unpack_voice(header["voice"], blobs)
 
     def similarity(self, audio: Audio, sample_rate: int, voice: VoiceState) -> float | None:
@@ -185,14 +185,16 @@ class _Guest:
     def serve(self) -> None:
         writing = threading.Thread(target=self._write, name="engine-guest", daemon=True)
         writing.start()
-        with suppress(pipe.PipeClosed):
-            while True:
-                self._take(*pipe.receive(self._in))
-        self._speaker.cancel(sorted(self._speaking))
-        _hang_up(self._connection)
-        self._outbox.put(None)
-        writing.join()
-        _close(self._connection, self._in, self._out)
+        try:
+            with suppress(pipe.PipeClosed):
+                while True:
+                    self._take(*pipe.receive(self._in))
+        finally:
+            self._speaker.cancel(sorted(self._speaking))
+            _hang_up(self._connection)
+            self._outbox.put(None)
+            writing.join()
+            _close(self._connection, self._in, self._out)
 
     def _write(self) -> None:
         with suppress(pipe.PipeClosed):

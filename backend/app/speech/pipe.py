@@ -20,9 +20,11 @@ class PipeClosed(Exception):
 
 
 def send(stream: IO[bytes], header: dict[str, Any], *blobs: bytes | memoryview) -> None:
-    """Write one message. Raises PipeClosed when nobody reads any more."""
+    """Write one message. Raises PipeClosed when nobody reads any more, and ValueError for too long a header."""
     sizes = [blob.nbytes if isinstance(blob, memoryview) else len(blob) for blob in blobs]
     encoded = json.dumps({**header, "blobs": sizes}).encode()
+    if len(encoded) > _MOST_HEADER:
+        raise ValueError("the header is too long")
     try:
         stream.write(struct.pack("<I", len(encoded)) + encoded)
         for blob in blobs:

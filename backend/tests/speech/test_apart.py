@@ -165,6 +165,12 @@ def test_voices_and_similarities_are_the_engines(house: House) -> None:
     assert engine.similarity(audio, 16_000, voice) == MockEngine().similarity(audio, 16_000, voice)
 
 
+def test_as_many_recordings_as_there_are_make_a_voice(house: House) -> None:
+    house.engine.go.set()
+    recordings = [Recording(np.ones(4, np.float32), 16_000, "안녕하세요. " * 40) for _ in range(2000)]
+    assert house.guest()[0].engine.condition(recordings).engine == "mock"
+
+
 def test_errors_keep_what_they_say() -> None:
     house = House(Refusing())
     speaker, _ = house.guest()

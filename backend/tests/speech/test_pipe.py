@@ -36,3 +36,10 @@ def test_a_cut_message_is_the_end(data):
 def test_noise_is_the_end(noise):
     with pytest.raises(pipe.PipeClosed):
         pipe.receive(io.BytesIO(b"\xff" + noise))
+
+
+def test_a_header_that_nobody_would_read_is_not_sent() -> None:
+    stream = io.BytesIO()
+    with pytest.raises(ValueError, match="too long"):
+        pipe.send(stream, {"a": "x" * (1 << 20)})
+    assert stream.getvalue() == b""
