@@ -244,7 +244,7 @@ class _Guest:
                 self._speaker.load()
                 return {}, []
             case "condition":
-                told = zip(blobs, header["recordings"], strict=True)
+                told = zip(blobs[1:], json.loads(blobs[0]), strict=True)
                 voice = engine.condition([Recording(_audio(blob), rate, text) for blob, (rate, text) in told])
                 packed, arrays = pack_voice(voice)
                 return {"voice": packed}, arrays

@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 
 import numpy as np
 import pytest
@@ -82,9 +82,9 @@ class House:
 
     def connect(self) -> socket.socket:
         ours, theirs = socket.socketpair()
-        served = threading.Thread(target=self._host.serve, args=(ours,))
+        served = threading.Thread(target=self._host.serve, args=(ours,), daemon=True)
         served.start()
-        self._stack.callback(served.join)
+        self._stack.callback(served.join, PATIENCE)
         self._stack.callback(hang_up, theirs)
         return theirs
 
@@ -135,7 +135,7 @@ def speaking(speaker: Speaker, utterance: Utterance) -> tuple[threading.Thread, 
         except SpeechError as error:
             came.append(error)
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     return thread, came
 
@@ -172,15 +172,14 @@ def test_as_many_recordings_as_there_are_make_a_voice(house: House) -> None:
 
 
 def test_errors_keep_what_they_say() -> None:
-    house = House(Refusing())
-    speaker, _ = house.guest()
-    with pytest.raises(EngineUnavailable, match="no weights") as caught:
-        speaker.load()
-    assert caught.value.fix == "Fetch them."
-    with pytest.raises(SpeechError, match="ZeroDivisionError") as failed:
-        speaker.engine.condition([])
-    assert "nobody" not in str(failed.value)
-    house.close()
+    with closing(House(Refusing())) as house:
+        speaker, _ = house.guest()
+        with pytest.raises(EngineUnavailable, match="no weights") as caught:
+            speaker.load()
+        assert caught.value.fix == "Fetch them."
+        with pytest.raises(SpeechError, match="ZeroDivisionError") as failed:
+            speaker.engine.condition([])
+        assert "nobody" not in str(failed.value)
 
 
 def test_one_failure_is_its_utterances_alone(house: House) -> None:
