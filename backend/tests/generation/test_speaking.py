@@ -1,15 +1,21 @@
-"""Publishing a take: what it becomes of its generation and its script, and what it leaves alone."""
+"""Finishing and publishing a take: what it becomes of its generation and its script, and what it leaves alone."""
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import numpy as np
 import pytest
 
 from app.generation import speaking
+from app.generation.fingerprint import settings_of
+from app.kit import limits
 from app.kit.clock import now
 from app.kit.ids import new_id
-from app.models import Generation, Script, Take
+from app.lexicons.service import readings
+from app.models import Generation, Script, Take, VoiceModel
 from tests.service import Service
 
 
@@ -103,3 +109,35 @@ def test_a_generation_that_is_over_or_gone_stays_so(any_service: Service, script
             assert session.get(Take, take.id) is None
     assert any_service.row(Generation, over.id).outcome == "cancelled"
     assert any_service.row(Script, script).current_take_id is None
+
+
+@pytest.mark.parametrize("interactive", [True, False])
+def test_who_waits_for_a_similarity_keeps_nobody_from_a_core(
+    service: Service, monkeypatch: pytest.MonkeyPatch, interactive: bool
+) -> None:
+    """Where another process or a GPU computes it, more can wait for it together than there are cores."""
+    container, number = service.container, limits.cores() + 1
+    together = threading.Barrier(number)
+
+    def similarity(*_: object) -> float:
+        together.wait(20)
+        return 0.5
+
+    monkeypatch.setattr(container.engine, "measures_elsewhere", True)
+    monkeypatch.setattr(container.engine, "similarity", similarity)
+    script = service.row(Script, service.script(service.model()))
+    generation = Generation(
+        id=new_id(),
+        script_id=script.id,
+        text=script.text,
+        settings=settings_of(script),
+        interactive=interactive,
+    )
+    with container.database.reading() as session:
+        read = readings(session, best_effort=False)
+        model = session.get_one(VoiceModel, script.voice_model_id)
+    work = speaking.prepare(container, generation, model, read)
+    audio = np.sin(np.arange(24_000, dtype=np.float32) / 20)
+    with ThreadPoolExecutor(number) as pool:
+        finished = list(pool.map(lambda _: speaking.finish(container, work, [audio], 24_000), range(number)))
+    assert [each.report.similarity for each in finished] == [0.5] * number

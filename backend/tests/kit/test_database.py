@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from app.kit.database import Database, UtcDateTime, journal_mode, wal_is_safe
+from app.kit.database import Database, UtcDateTime, journal_mode, make_engine, wal_is_safe
 from app.models import Sample, VoiceActor
 
 
@@ -84,6 +84,22 @@ def test_to_wait_too_long_for_ones_turn_is_an_outage(
             assert list(reader.scalars(sa.select(VoiceActor.name))) == []
     with database.session() as session:
         assert list(session.scalars(sa.select(VoiceActor.name))) == ["first"]
+    database.close()
+
+
+def test_to_wait_too_long_for_a_connection_is_an_outage(sqlite_url: str) -> None:
+    database = Database(sqlite_url)
+    database._readers.configure(
+        bind=make_engine(sqlite_url, pool_size=1, max_overflow=0, pool_timeout=0.01).execution_options(
+            readonly=True
+        )
+    )
+    with database.reading() as first:
+        assert first.scalar(sa.select(sa.func.count(VoiceActor.id))) == 0
+        with pytest.raises(OperationalError), database.reading() as second:
+            second.scalar(sa.select(sa.func.count(VoiceActor.id)))
+    with database.reading() as third:
+        assert third.scalar(sa.select(sa.func.count(VoiceActor.id))) == 0
     database.close()
 
 
