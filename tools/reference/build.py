@@ -2,7 +2,8 @@
 
     build.py          compute the tiny checkpoint's arrays again and compare them with the committed ones
     build.py --write  write them
-    build.py --full DIR   write the full-size checkpoint that the benchmark uses, unless it is there
+    build.py --full DIR   write the full-size checkpoint that the benchmark uses, unless it is there, with its
+                          arrays; with --write, also the list of its tensors
 
 Runs in the environment that `make reference` prepares; nothing of the service is imported except the
 made-up weights of its tests.
@@ -190,9 +191,7 @@ def tiny(write: bool, folder: Path) -> None:
     checkpoints.write_checkpoint(folder, description["shapes"], description["config"])
     arrays = arrays_of(load(folder, config))
     if write:
-        (checkpoints.HERE / "tiny.json").write_text(
-            json.dumps(description, indent=1, ensure_ascii=False) + "\n"
-        )
+        describe("tiny", description)
         np.savez_compressed(checkpoints.HERE / "tiny.npz", **arrays)
         print(f"wrote {len(arrays)} arrays to {checkpoints.HERE / 'tiny.npz'}")
         return
@@ -213,12 +212,22 @@ def names_in(checkpoint: Path) -> set[str]:
     return set(torch.load(checkpoint, mmap=True, weights_only=True)["model"])
 
 
-def full(folder: Path) -> None:
-    """XTTS v2's size with made-up weights; its stop code never wins, so that lengths can be chosen."""
+def describe(name: str, description: dict[str, Any]) -> None:
+    (checkpoints.HERE / f"{name}.json").write_text(
+        json.dumps(description, indent=1, ensure_ascii=False) + "\n"
+    )
+
+
+def full(write: bool, folder: Path) -> None:
+    """XTTS v2's size with made-up weights."""
     config = config_of(model_args())
     shapes = shapes_of(config)
+    if write:
+        describe("full", {"shapes": shapes, "config": config.to_dict()})
+    elif json.loads((checkpoints.HERE / "full.json").read_text())["shapes"] != shapes:
+        sys.exit("The committed full.json has other names or shapes.")
     if names_in(folder / "model.pth") != shapes.keys():
-        checkpoints.write_checkpoint(folder, shapes, config.to_dict(), stop_bias=-1000.0)
+        checkpoints.full(folder)
     if not (folder / "arrays.npz").exists():
         np.savez_compressed(
             folder / "arrays.npz", **arrays_of(load(folder, config), ("one",), ("short", "usual"))
@@ -236,7 +245,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     if arguments.full:
-        full(arguments.full)
+        full(arguments.write, arguments.full)
     else:
         tiny(arguments.write, arguments.tiny)
 

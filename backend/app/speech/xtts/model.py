@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -31,6 +32,8 @@ from app.speech.xtts.threads import alone
 from app.speech.xtts.tokenizer import Tokenizer
 from app.speech.xtts.vocoder import Vocoder
 from app.speech.xtts.voicing import Voicing
+
+_log = logging.getLogger(__name__)
 
 
 class Model:
@@ -103,14 +106,20 @@ class Model:
 
     @torch.inference_mode()
     def similarity(self, audio: Audio, sample_rate: int, voice: VoiceState) -> float | None:
-        """Cosine of speaker embeddings; None for a clip too short to tell."""
+        """Cosine of speaker embeddings; None for a clip too short to tell, or without the memory to."""
         _, speaker = arrays_of(voice, self.settings.channels, self.fingerprint)
         if len(audio) < LEAST_SECONDS * sample_rate:
             return None
         samples = torch.from_numpy(np.array(audio, np.float32))
         # A measurement to two digits, and every take's: it need not be dearer than speaking is.
         if self._measuring is not None:
-            embedding = self._measuring(samples, sample_rate)
+            try:
+                embedding = self._measuring(samples, sample_rate)
+            except Exception as error:
+                if not memory.ran_out(error):
+                    raise
+                _log.warning("tts.xtts.no_memory_for_similarity")  # a take is worth more than its figure
+                return None
         else:
             with alone():  # beside the engine, threads that wait for one another cost half as much again
                 embedding = self._speaker.measure(resample(samples, sample_rate, SPEAKER_RATE))

@@ -62,8 +62,8 @@ class SpeakerEncoder:
 
         A GPU takes hardly longer for dozens than for one.
         """
+        picture, heard = self._pictures(audio.to(self._device), lengths.to(self._device))
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._quickly):
-            picture, heard = self._pictures(audio.to(self._device), lengths.to(self._device))
             return self._embed(picture, {}, heard).float()
 
     def _embed(self, picture: Tensor, compiled: _Compiled, heard: Tensor | None = None) -> Tensor:

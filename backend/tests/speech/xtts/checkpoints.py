@@ -176,7 +176,17 @@ def write_checkpoint(
 
 def tiny(folder: Path, stop_bias: float = 0.0) -> Path:
     """The small checkpoint that `reference/tiny.npz` was computed from."""
-    description = json.loads((HERE / "tiny.json").read_text())
+    return described("tiny", folder, stop_bias)
+
+
+def full(folder: Path) -> Path:
+    """XTTS v2's size (1.9 GB, half a minute); its stop code never wins, so that lengths can be chosen."""
+    return described("full", folder, stop_bias=-1000.0)
+
+
+def described(name: str, folder: Path, stop_bias: float) -> Path:
+    """The checkpoint whose names, shapes and settings are in `reference`."""
+    description = json.loads((HERE / f"{name}.json").read_text())
     return write_checkpoint(folder, description["shapes"], description["config"], stop_bias)
 
 

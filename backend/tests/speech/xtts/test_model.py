@@ -98,3 +98,17 @@ def test_similarities_computed_together_are_the_same(tiny: Model, monkeypatch: p
     together = [tiny.similarity(audio, rate, voice) for audio, rate in clips]
     assert together == pytest.approx(one_by_one, abs=1e-5)
     assert tiny.similarity(recording(0, 0.05, 24000), 24000, voice) is None
+
+
+def test_a_take_is_not_lost_for_want_of_a_similarity(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of other faults one hears."""
+    voice = tiny.condition([Recording(recording(0, 1.0, 22050), 22050)])
+    faults: list[Exception] = [torch.OutOfMemoryError("no memory"), ZeroDivisionError()]
+
+    def broken(*_: object) -> torch.Tensor:
+        raise faults.pop(0)
+
+    monkeypatch.setattr(tiny, "_measuring", broken)
+    assert tiny.similarity(recording(0, 1.0, 22050), 22050, voice) is None
+    with pytest.raises(ZeroDivisionError):
+        tiny.similarity(recording(0, 1.0, 22050), 22050, voice)
