@@ -19,22 +19,36 @@ TEXT = "안녕하세요, 반갑습니다. 잠시만 기다려 주십시오."
 ENDS_SOON = 6.0  # so that made-up weights find an end, as trained ones do
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
-def test_imported_weights_train_and_speak_with_a_measured_similarity(tmp_path: Path, processes: str) -> None:
-    """In the worker's only process; and in one of its own, with two that do the jobs, as beside a GPU."""
-    data, recording = tmp_path / "data", tmp_path / "sample.wav"
-    checkpoint = tiny(tmp_path / "checkpoint", ENDS_SOON)
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("recording") / "sample.wav"
     with Espeak() as espeak:
         spoken = espeak.say(TEXT)
-    recording.write_bytes(wav(spoken.audio, spoken.sample_rate))
+    file.write_bytes(wav(spoken.audio, spoken.sample_rate))
+    return file
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of weights that were imported and converted."""
+    folder = tmp_path_factory.mktemp("imported")
+    data, checkpoint = folder / "data", tiny(folder / "checkpoint", ENDS_SOON)
     for command in (["import", str(checkpoint), "--accept-license", "cpml"], ["convert"]):
         subprocess.run(
             [sys.executable, "-m", "app.cli", "weights", *command],
             env=os.environ | {"MOKSORI_DATA_DIR": str(data)}, check=True, capture_output=True,
         )  # fmt: skip
     assert (data / "weights" / "xtts-v2" / "model.safetensors").is_file()
-    crew = {"engine": "auto", "worker_processes": processes}
-    with running_service(data, **crew) as service, service.remote() as remote:
+    return data / "weights"
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_imported_weights_train_and_speak_with_a_measured_similarity(
+    tmp_path: Path, weights: Path, recording: Path, processes: str
+) -> None:
+    """In the worker's only process; and in one of its own, with two that do the jobs, as beside a GPU."""
+    settings = {"engine": "auto", "worker_processes": processes, "weights_dir": str(weights)}
+    with running_service(tmp_path / "data", **settings) as service, service.remote() as remote:
         diagnosis = remote.call("GET", "/voice-actors/debug/diagnosis")["diagnosis"]
         assert (diagnosis["engine"]["chosen"], diagnosis["mode"]) == ("xtts", "real")
         assert "non-commercial" in diagnosis["weights"]["license"]
