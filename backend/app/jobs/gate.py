@@ -71,9 +71,8 @@ class Gate:
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
     """An open file to be locked; what locks there are end with it."""
-    path.parent.mkdir(
-        mode=0o700, exist_ok=True
-    )  # old folders for temporary files are cleared away now and then
+    # Folders for temporary files are cleared of what is old now and then.
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         yield file
