@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,21 +134,25 @@ def worker_processes(settings: Settings, engine: SpeechEngine) -> int:
     return 1
 
 
-def build(settings: Settings, engine: SpeechEngine | None = None) -> Container:
-    """The parts of a process. Nothing is loaded, written or connected yet. `engine` stands for the one that was chosen."""
+def build(
+    settings: Settings, instead: Callable[[SpeechEngine], SpeechEngine] = lambda chosen: chosen
+) -> Container:
+    """The parts of a process. Nothing is loaded, written or connected yet.
+
+    `instead` of the engine that was chosen, the process has what this makes of it.
+    """
     database = Database(settings.database)
     choice = choose_engine(settings)
-    if engine is not None:
-        choice = Choice(engine, choice.reason)
+    engine = instead(choice.engine)
     store = make_store(settings)
     return Container(
         settings=settings,
         database=database,
         jobs=jobs.Jobs(database, silent_seconds=settings.silent_seconds),
         store=store,
-        engine=choice.engine,
+        engine=engine,
         engine_reason=choice.reason,
-        speaker=Speaker(choice.engine),
+        speaker=Speaker(engine),
         states=States(store),
         engines=tuple(make_engine(name, settings) for name in ("xtts", "coqui", "builtin", "mock")),
     )

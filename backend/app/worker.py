@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
-import tempfile
 import threading
-from pathlib import Path
 from typing import NoReturn
 
 import structlog
@@ -22,9 +19,10 @@ import app.generation.workflows
 import app.samples.workflows
 import app.voice_models.workflows  # noqa: F401
 from app import bootstrap
-from app.config import Settings, load_settings
+from app.config import load_settings
 from app.deps import Container
 from app.diagnosis import repairs
+from app.generation.live.frames import folder_of
 from app.generation.live.server import LiveServer
 from app.generation.retention import drop_old_takes
 from app.jobs import Gate, Worker, supervisor
@@ -38,7 +36,6 @@ AT_WORK, AT_WORK_ON_GPU = 64, 192
 STOP_SECONDS = 26.0  # for the crew; the service gives the whole worker 30
 # The engine's thread should get the interpreter back at once; Python's own 5 ms are four steps of a GPU.
 SWITCH_SECONDS = 0.0002
-GATE = "MOKSORI_GATE"  # the folder of the gate that a crew shares
 
 
 class Upkeep(threading.Thread):
@@ -73,7 +70,8 @@ def main() -> int:
     settings = load_settings()
     set_up_logging(settings.logs_dir, process="worker")
     if engine is not None:
-        return work(_with_engine_apart(settings, engine), gate=Gate(Path(os.environ[GATE])))
+        apart = bootstrap.build(settings, lambda twin: EngineApart(twin, engine, lost=_die))
+        return work(apart, Gate(folder_of(settings.state_dir) / "gate"))
     bootstrap.prepare_folders(settings)
     bootstrap.migrate(settings)
     container = bootstrap.build(settings)
@@ -116,36 +114,29 @@ def lead(container: Container, processes: int) -> int:
         signal.signal(number, lambda *_: asked.set())
     sys.setswitchinterval(SWITCH_SECONDS)
     at_work = container.settings.worker_concurrency or AT_WORK_ON_GPU
-    with tempfile.TemporaryDirectory(prefix="moksori-gate-") as gate:
-        crew = [
-            supervisor.Supervisor(
-                [sys.executable, "-m", "app.worker"],
-                environment={
-                    GATE: gate,
-                    "MOKSORI_ENGINE": container.engine.name,
-                    "MOKSORI_WORKER_CONCURRENCY": str(-(-at_work // processes)),
-                },
-                serve=Host(container.speaker).serve,
-                stop_seconds=STOP_SECONDS,
-            )
-            for _ in range(processes)
-        ]
-        for each in crew:
-            each.start()
-        log.info("worker.leads", processes=processes, engine=container.engine.name, pid=os.getpid())
-        asked.wait()
-        stopping = [threading.Thread(target=each.stop) for each in crew]
-        for thread in stopping:
-            thread.start()
-        for thread in stopping:
-            thread.join()
+    crew = [
+        supervisor.Supervisor(
+            [sys.executable, "-m", "app.worker"],
+            environment={
+                "MOKSORI_ENGINE": container.engine.name,
+                "MOKSORI_WORKER_CONCURRENCY": str(-(-at_work // processes)),
+            },
+            serve=Host(container.speaker).serve,
+            stop_seconds=STOP_SECONDS,
+        )
+        for _ in range(processes)
+    ]
+    for each in crew:
+        each.start()
+    log.info("worker.leads", processes=processes, engine=container.engine.name, pid=os.getpid())
+    asked.wait()
+    stopping = [threading.Thread(target=each.stop) for each in crew]
+    for thread in stopping:
+        thread.start()
+    for thread in stopping:
+        thread.join()
     container.speaker.close()
     return 0
-
-
-def _with_engine_apart(settings: Settings, connection: socket.socket) -> Container:
-    twin = bootstrap.choose_engine(settings).engine
-    return bootstrap.build(settings, EngineApart(twin, connection, lost=_die))
 
 
 def _die() -> NoReturn:

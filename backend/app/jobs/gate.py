@@ -71,8 +71,7 @@ class Gate:
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
     """An open file to be locked; what locks there are end with it."""
-    # Folders for temporary files are cleared of what is old now and then.
-    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)  # each time: somebody may tidy up
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         yield file
