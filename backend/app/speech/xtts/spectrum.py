@@ -32,9 +32,10 @@ def resample(audio: Tensor, rate: int, wanted: int) -> Tensor:
     frames = audio.shape[1] // source + 1
     phases = []
     # A filter for each of `target` phases. Odd rates have thousands; neighbours hear about the same samples.
-    for phase in torch.arange(target, dtype=torch.float64, device=audio.device).split(_PHASES):
-        first, last = (int(each) * source // target for each in (phase[0], phase[-1]))
-        taps = torch.arange(first - width, last + width + 1, device=audio.device).double() / source
+    for start in range(0, target, _PHASES):
+        phase = torch.arange(start, min(start + _PHASES, target), dtype=torch.float64)
+        first, last = (each * source // target for each in (start, start + len(phase) - 1))
+        taps = torch.arange(first - width, last + width + 1).double() / source
         time = ((taps - phase[:, None] / target) * base).clamp(-crossings, crossings)
         window = torch.cos(time * math.pi / crossings / 2) ** 2
         kernel = torch.sinc(time) * window * (base / source)
