@@ -43,6 +43,7 @@ def start(container: Container, session: Session, body: BatchIn) -> BatchStarted
     session.add(batch)
     session.flush()
     items: list[BatchItem] = []
+    generations: list[Generation] = []
     read = readings(session, best_effort=container.settings.best_effort)
     for script_id in wanted:
         script = scripts.get(script_id)
@@ -54,11 +55,13 @@ def start(container: Container, session: Session, body: BatchIn) -> BatchStarted
         if not body.force_regenerate and _still_good(container, script, model, reading, take):
             items.append(BatchItem(script_id=script_id, status="unchanged", take_id=script.current_take_id))
             continue
-        generation = service.request(container, session, script, model, reading, batch_id=batch.id)
+        generation = service.asked(container, script, model, reading, batch_id=batch.id)
+        generations.append(generation)
         unclear = [] if container.settings.best_effort else service.unclear_outs(reading)
         items.append(
             BatchItem(script_id=script_id, status="accepted", generation_id=generation.id, unclear=unclear)
         )
+    service.request(container, session, generations)
     batch.items = [[item.script_id, item.status] for item in items]
     counts = _count(items)
     log.info("tts.batch_started", batch=batch.id, **counts)

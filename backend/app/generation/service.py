@@ -53,18 +53,11 @@ def ready_model(session: Session, script: Script) -> VoiceModel:
     return model
 
 
-def request(
-    container: Container,
-    session: Session,
-    script: Script,
-    model: VoiceModel,
-    reading: Reading,
-    *,
-    batch_id: str | None = None,
-    interactive: bool = False,
+def asked(
+    container: Container, script: Script, model: VoiceModel, reading: Reading, *, batch_id: str | None = None
 ) -> Generation:
-    """Ask for one generation, in the caller's transaction."""
-    generation = Generation(
+    """A generation of the script as it is now, to be requested."""
+    return Generation(
         id=new_id(),
         script_id=script.id,
         batch_id=batch_id,
@@ -72,17 +65,22 @@ def request(
         text=script.text,
         settings=settings_of(script),
         fingerprint=fingerprint_of(container, script, model, reading),
-        interactive=interactive,
     )
-    session.add(generation)
-    container.jobs.enqueue(
+
+
+def request(
+    container: Container, session: Session, generations: Sequence[Generation], *, interactive: bool = False
+) -> None:
+    """Have them made, in the caller's transaction."""
+    for each in generations:
+        each.interactive = interactive
+    session.add_all(generations)
+    container.jobs.enqueue_all(
         session,
         JOB,
-        {"generation_id": generation.id},
-        job_id=generation.id,
+        {each.id: {"generation_id": each.id} for each in generations},
         priority=INTERACTIVE if interactive else BATCH,
     )
-    return generation
 
 
 def fingerprint_of(container: Container, script: Script, model: VoiceModel, reading: Reading) -> str:
@@ -100,7 +98,8 @@ def generate(container: Container, session: Session, script_id: str) -> Generati
     script = scripts.get(session, script_id)
     model = ready_model(session, script)
     reading = readings(session, best_effort=container.settings.best_effort).of(script)
-    generation = request(container, session, script, model, reading, interactive=True)
+    generation = asked(container, script, model, reading)
+    request(container, session, [generation], interactive=True)
     log.info("tts.generation_asked", generation=generation.id, script=script_id)
     return generation
 

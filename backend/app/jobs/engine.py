@@ -12,13 +12,10 @@ import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSConfig
 from sqlalchemy import event
 
-from app.jobs.rows import ALONE, FIRST, SCHEMA, look
+from app.jobs.rows import ALONE, APPLICATION, FIRST, SCHEMA, VERSION, look
 from app.jobs.serializer import JsonSerializer
 from app.kit.database import Database, journal_mode
 
-APPLICATION = "moksori"
-# Pinned: work queued before an upgrade is done after it. Change it only when old jobs cannot be run.
-VERSION = "1"
 FIRST_SLOTS = 4
 POLL_SECONDS = 0.1
 POLL_ALONE_SECONDS = 1.0

@@ -40,17 +40,21 @@ class Jobs:
         `args` are JSON. The same `job_id` again changes nothing, even when that job is over: a new
         attempt at the same work needs an id of its own.
         """
-        self._client.enqueue_in_transaction(
-            session.connection(),
-            {
-                "workflow_name": name,
-                "queue_name": queue + rows.FIRST if priority <= INTERACTIVE else queue,
-                "workflow_id": job_id,
-                "priority": priority,
-                "app_version": engine.VERSION,
-            },
-            **args,
-        )
+        self.enqueue_all(session, name, {job_id: args}, queue=queue, priority=priority)
+
+    def enqueue_all(
+        self,
+        session: Session,
+        name: str,
+        args: Mapping[str, Mapping[str, Any]],
+        *,
+        queue: str = "speech",
+        priority: int = BATCH,
+    ) -> None:
+        """As `enqueue`, of many jobs at once: the args of each by its id."""
+        if args:
+            lane = queue + rows.FIRST if priority <= INTERACTIVE else queue
+            rows.add(session, args, name=name, queue=lane, priority=priority)
 
     def states(self, job_ids: Sequence[str], session: Session | None = None) -> dict[str, JobState]:
         """One query for all; jobs that never were, or were swept since, are left out."""

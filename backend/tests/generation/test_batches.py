@@ -211,15 +211,13 @@ def test_voices_must_be_trained_first(any_service: Service) -> None:
 def test_a_commit_that_fails_starts_nothing(any_service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     service = any_service
     scripts = [service.script() for _ in range(3)]
-    real, asked = service.container.jobs.enqueue, []
+    real = service.container.jobs.enqueue_all
 
-    def third_fails(*arguments: object, **options: object) -> None:
-        asked.append(1)
-        if len(asked) == 3:
-            raise OSError(28, "No space left on device")
+    def fails_at_last(*arguments: object, **options: object) -> None:
         real(*arguments, **options)  # type: ignore[arg-type]
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(service.container.jobs, "enqueue", third_fails)
+    monkeypatch.setattr(service.container.jobs, "enqueue_all", fails_at_last)
     refused = service.post("/voice-actors/tts-scripts/batch-generate", json={"script_ids": scripts})
     assert refused.status_code == 507
     assert (service.count(Batch), service.count(Generation), service.hands.queued()) == (0, 0, [])

@@ -37,7 +37,7 @@ def add_job(jobs: Jobs, session: Session, name: str, *, worker: str | None = Non
 
 
 def take(session: Session, name: str, worker: str) -> None:
-    table, _ = rows._of(session)
+    table, _, _ = rows._of(session)
     session.execute(
         sa.update(table)
         .where(table.c.workflow_uuid == name, table.c.status == "ENQUEUED")

@@ -218,7 +218,9 @@ def _enqueue(container: Container, order: Order) -> str:
         follow(script, order)
         model = service.ready_model(session, script)
         reading = readings(session, best_effort=container.settings.best_effort).of(script)
-        return service.request(container, session, script, model, reading, interactive=True).id
+        generation = service.asked(container, script, model, reading)
+        service.request(container, session, [generation], interactive=True)
+        return generation.id
 
 
 def _look(container: Container, generation_id: str) -> tuple[Audio, int] | None:
