@@ -41,18 +41,21 @@ class Speaker:
 
     def __init__(self, engine: SpeechEngine) -> None:
         self.engine = engine
-        self._sinks: dict[str, Sink] = {}
         self._order = itertools.count()
-        self._lock = threading.Lock()
-        self._started: Future[None] | None = None
+        self._loading = threading.Lock()
+        self._lock = (
+            threading.Lock()
+        )  # around who waits, and whether the engine's thread still takes anything
+        self._sinks: dict[str, Sink] = {}
+        self._running = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: asyncio.PriorityQueue[tuple[int, int, Utterance | None]]
         self._thread: threading.Thread | None = None
 
     def load(self) -> None:
         """Load the engine and start its thread; idempotent. Raises what the engine's `load` raises."""
-        with self._lock:
-            if self._thread and self._thread.is_alive():
+        with self._loading:
+            if self._running:
                 return
             self.engine.load()
             started: Future[None] = Future()
@@ -64,18 +67,28 @@ class Speaker:
 
     def close(self) -> None:
         """End the engine; what is still waiting fails as EngineStopped."""
-        with self._lock:
+        with self._loading:
             thread, self._thread = self._thread, None
-            if thread and self._loop:
-                self._post(2, None)
+            with self._lock:
+                if self._running:
+                    self._post(2, None)
+            if thread:
                 thread.join(timeout=30)
             self.engine.close()
 
     def submit(self, utterance: Utterance, sink: Sink) -> None:
-        """Queue an utterance; `sink` gets its clips, or its Failure, on the engine's thread."""
+        """Queue an utterance; `sink` gets its clips, or its Failure, on the engine's thread.
+
+        Where that has just ended, the Failure comes at once, on this one.
+        """
         self.load()
-        self._sinks[utterance.id] = sink
-        self._post(0 if utterance.interactive else 1, utterance)
+        with self._lock:
+            running = self._running
+            if running:
+                self._sinks[utterance.id] = sink
+                self._post(0 if utterance.interactive else 1, utterance)
+        if not running:
+            sink(Failure(utterance.id, EngineStopped("The engine stopped.")))
 
     def cancel(self, utterance_ids: Sequence[str]) -> None:
         for utterance_id in utterance_ids:
@@ -156,12 +169,7 @@ class Speaker:
 
     def _post(self, priority: int, utterance: Utterance | None) -> None:
         assert self._loop is not None
-        item = (priority, next(self._order), utterance)
-        try:
-            self._loop.call_soon_threadsafe(self._waiting.put_nowait, item)
-        except RuntimeError:  # the loop has just ended
-            if utterance:
-                self._deliver(Failure(utterance.id, EngineStopped("The engine stopped.")))
+        self._loop.call_soon_threadsafe(self._waiting.put_nowait, (priority, next(self._order), utterance))
 
     def _deliver(self, item: Clip | Failure) -> None:
         last = isinstance(item, Failure) or item.final
@@ -180,6 +188,7 @@ class Speaker:
     async def _run(self, started: Future[None]) -> None:
         self._waiting = asyncio.PriorityQueue()
         self._loop = asyncio.get_running_loop()
+        self._running = True
         started.set_result(None)
         reason = "The engine was closed."
         try:
@@ -191,8 +200,11 @@ class Speaker:
             log.error(
                 "tts.engine_failed", engine=self.engine.name, error=type(error).__name__, exc_info=error
             )
-        for utterance_id in list(self._sinks):
-            self._deliver(Failure(utterance_id, EngineStopped(reason)))
+        with self._lock:
+            self._running = False
+            left, self._sinks = self._sinks, {}
+        for utterance_id, sink in left.items():
+            sink(Failure(utterance_id, EngineStopped(reason)))
 
 
 def _arrival(arrived: queue.SimpleQueue[Clip | Failure], cancelled: Callable[[], bool]) -> Clip | Failure:

@@ -77,13 +77,17 @@ def all_done(premises: Premises, generations: list[str]) -> None:
     premises.check()
 
 
-@pytest.mark.parametrize("where", ["step", "voicing"])
+@pytest.mark.parametrize(
+    "fault",
+    [{"die_at_step": 25}, {"die_at_voicing": 4}, {"lost_at_step": 25}],
+    ids=lambda fault: next(iter(fault)),
+)
 def test_killed_in_the_middle_of_a_batch(
-    premises: Premises, model: str, checkpoint: Path, tmp_path: Path, where: str
+    premises: Premises, model: str, checkpoint: Path, tmp_path: Path, fault: dict[str, int]
 ) -> None:
     """Some of the batch is spoken, some is being spoken and some waits."""
     armed = tmp_path / "armed"
-    dying = XttsFaults(str(checkpoint), str(armed), **{f"die_at_{where}": {"step": 25, "voicing": 4}[where]})
+    dying = XttsFaults(str(checkpoint), str(armed), **fault)  # type: ignore[arg-type]
     first = worker(premises.house, dying)
     neighbours, before = done(premises, model)
     armed.touch()

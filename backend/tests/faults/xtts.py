@@ -1,7 +1,7 @@
 """Workers that speak with the xtts engine on a tiny checkpoint, and what goes wrong inside it.
 
 The engine is the real one. A fault is raised by the runner's step, by the voicing, or by the kernel, which
-refuses memory beyond a limit.
+refuses memory beyond a limit. There is no GPU: that it is lost is said.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import resource
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from app import bootstrap
 from app.jobs import engine
 from app.speech.xtts import XttsEngine
 from app.speech.xtts.batch import Batch
+from app.speech.xtts.gpu import losing
 from app.speech.xtts.runner import Runner
 from app.speech.xtts.voicing import Voicing
 from tests.faults import processes
@@ -40,6 +42,7 @@ class XttsFaults:
     slots: int = 4
     die_at_step: int = 0
     die_at_voicing: int = 0
+    lost_at_step: int = 0  # the GPU, and all that comes after fails too
     no_memory_at_steps: tuple[int, ...] = ()
     no_memory_at_voicings: tuple[int, ...] = ()
     # Bytes of address space that the worker may add once the engine is loaded; 0: as many as it likes.
@@ -52,7 +55,12 @@ def _make_faulty(faults: XttsFaults) -> None:
     """Let everything that speaks in this process have these faults."""
     armed = Path(faults.armed)
 
-    def counted(function: Callable[..., Any], counts: Callable[..., bool], die: int, short: Any) -> Any:
+    lost = threading.Event()
+    losing.is_lost = lambda _device: lost.is_set()
+
+    def counted(
+        function: Callable[..., Any], counts: Callable[..., bool], die: int, short: Any, lose: int = 0
+    ) -> Any:
         calls = 0
 
         def call(*arguments: Any) -> Any:
@@ -61,6 +69,10 @@ def _make_faulty(faults: XttsFaults) -> None:
                 calls += 1
                 if calls == die:
                     os.kill(os.getpid(), signal.SIGKILL)
+                if calls == lose:
+                    lost.set()
+                if lost.is_set():
+                    raise RuntimeError("an illegal memory access was encountered")
                 if calls in short:
                     raise torch.OutOfMemoryError("no memory")
             return function(*arguments)
@@ -68,7 +80,11 @@ def _make_faulty(faults: XttsFaults) -> None:
         return call
 
     Runner.start = counted(  # type: ignore[method-assign]
-        Runner.start, lambda self, _some: len(self.rows) > 1, faults.die_at_step, faults.no_memory_at_steps
+        Runner.start,
+        lambda self, _some: len(self.rows) > 1,
+        faults.die_at_step,
+        faults.no_memory_at_steps,
+        faults.lost_at_step,
     )
     Voicing.__call__ = counted(  # type: ignore[method-assign]
         Voicing.__call__, lambda _, some: bool(some), faults.die_at_voicing, faults.no_memory_at_voicings

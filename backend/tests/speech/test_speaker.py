@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import queue
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from itertools import groupby
 
 import numpy as np
 import pytest
 
-from app.speech.interface import Recording, SpeechError, Utterance, VoiceState
+from app.speech.interface import Clip, Failure, Recording, SpeechError, Utterance, VoiceState
 from app.speech.mock import MockEngine
 from app.speech.speaker import Speaker, SpeakingCancelled
 
@@ -68,3 +69,33 @@ def test_who_no_longer_listens_is_noticed_while_waiting(
     answers = iter([False, False, True])
     with pytest.raises(SpeakingCancelled):
         list(speaker.in_order(said("안녕하세요"), lambda: next(answers)))
+
+
+class Breaking(MockEngine):
+    """Ends as a whole over an empty text."""
+
+    async def synthesize(self, utterances: AsyncIterable[Utterance]) -> AsyncIterator[Clip | Failure]:
+        async for utterance in utterances:
+            if not utterance.text:
+                raise ZeroDivisionError
+            yield Clip(utterance.id, np.ones(100, np.float32), 24_000, self.name)
+
+
+def test_who_asks_again_as_soon_as_the_engine_broke_is_answered() -> None:
+    speaker = Speaker(Breaking())
+    answers: queue.SimpleQueue[Clip | Failure] = queue.SimpleQueue()
+
+    def again(failed: Clip | Failure) -> None:
+        answers.put(failed)
+        speaker.submit(Utterance("again", "안녕하세요", VOICE), answers.put)
+
+    try:
+        for _ in range(20):
+            speaker.submit(Utterance("broken", "", VOICE), again)
+            failed, answer = answers.get(timeout=10), answers.get(timeout=10)
+            assert isinstance(failed, Failure)
+            assert failed.error.retry
+            assert isinstance(answer, Clip)
+        assert speaker._sinks == {}
+    finally:
+        speaker.close()

@@ -22,6 +22,7 @@ from app.speech.interface import (
     VoiceState,
 )
 from app.speech.xtts.checkpoint import Settings
+from app.speech.xtts.gpu.losing import leave_if_lost
 from app.speech.xtts.layout import LATENTS, SPEAKER
 from app.speech.xtts.memory import ran_out
 from app.speech.xtts.runner import Job, Runner
@@ -193,8 +194,9 @@ class Batch:
     def recover(self, error: Exception) -> list[Clip | Failure]:
         """A step broke: begin what it was about again, one utterance at a time, and give up what breaks alone.
 
-        What was heard stays heard.
+        What was heard stays heard. Ends this process where the GPU is lost with the step.
         """
+        leave_if_lost(self._device)
         running = list(self._scheduler.running)
         begun = {
             piece.utterance_id

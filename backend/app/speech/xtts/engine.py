@@ -104,6 +104,7 @@ class XttsEngine:
             library.prepare()
             from app.speech.xtts.model import Model
 
+            self._model = self._worker = None  # of one that broke: there may be no room for two
             self._model = Model(self._folder, self._precision, self._threads)
             batch = self._model.batch(self._slots)
             batch.prepare()
@@ -197,8 +198,12 @@ class _Worker:
         return not self._ended
 
     def add(self, utterance: Utterance, post: Post) -> None:
-        """Speak it; `post` is called with each of its clips, or its Failure, whatever becomes of this."""
-        self._put(utterance, post)
+        """Speak it; `post` is called with each of its clips, or its Failure, whatever becomes of this.
+
+        Raises SpeechError once this has ended: `load` makes another.
+        """
+        if not self._put(utterance, post):
+            raise _closed()
 
     def cancel(self, utterance_id: str) -> None:
         self._put(utterance_id, None)
@@ -209,14 +214,12 @@ class _Worker:
             self._wake.notify()
         self._thread.join()
 
-    def _put(self, item: Utterance | str, post: Post | None) -> None:
+    def _put(self, item: Utterance | str, post: Post | None) -> bool:
         with self._wake:
             if not self._ended:
                 self._inbox.append((item, post))
                 self._wake.notify()
-                return
-        if isinstance(item, Utterance) and post is not None:
-            post(Failure(item.id, _closed()))
+            return not self._ended
 
     def _run(self) -> None:
         try:

@@ -21,6 +21,7 @@ from app.speech.xtts.checkpoint import Checkpoint, open_checkpoint
 from app.speech.xtts.compiled import library
 from app.speech.xtts.conditioning import Conditioning
 from app.speech.xtts.gpt import Gpt
+from app.speech.xtts.gpu.losing import leave_if_lost
 from app.speech.xtts.linear import Precision
 from app.speech.xtts.measuring import Measuring
 from app.speech.xtts.runner import Runner
@@ -117,6 +118,7 @@ class Model:
                 embedding = self._measuring(samples, sample_rate)
             except Exception as error:
                 if not memory.ran_out(error):
+                    leave_if_lost(self.device)
                     raise
                 _log.warning("tts.xtts.no_memory_for_similarity")  # a take is worth more than its figure
                 return None
