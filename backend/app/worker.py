@@ -25,7 +25,7 @@ from app.diagnosis import repairs
 from app.generation.live.frames import folder_of
 from app.generation.live.server import LiveServer
 from app.generation.retention import drop_old_takes
-from app.jobs import Gate, Worker, supervisor
+from app.jobs import Gate, Worker, supervisor, watch_for_hang
 from app.kit.logging import rotate, set_up_logging
 from app.speech.apart import EngineApart, Host
 
@@ -33,6 +33,7 @@ log = structlog.get_logger()
 MEASURING = 2  # samples measured side by side
 # Scripts at work at once: twice the slots of xtts on a processor, three times those on a GPU.
 AT_WORK, AT_WORK_ON_GPU = 64, 192
+LIVE_SECONDS = 5.0  # that what is spoken live may take to its end, after jobs had 20
 STOP_SECONDS = 26.0  # for the crew; the service gives the whole worker 30
 # The engine's thread should get the interpreter back at once; Python's own 5 ms are four steps of a GPU.
 SWITCH_SECONDS = 0.0002
@@ -97,8 +98,8 @@ def work(container: Container, gate: Gate | None = None) -> int:
     )
     live = LiveServer(container, worker.id)
     live.start()
-    code = worker.run()
-    live.stop()
+    code = worker.run(live.withdraw)
+    live.stop(LIVE_SECONDS)
     upkeep.stopping.set()
     container.speaker.close()
     return code
@@ -112,6 +113,7 @@ def lead(container: Container, processes: int) -> int:
     asked = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked.set())
+    watch_for_hang(asked)
     sys.setswitchinterval(SWITCH_SECONDS)
     at_work = container.settings.worker_concurrency or AT_WORK_ON_GPU
     crew = [

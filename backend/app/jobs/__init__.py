@@ -28,7 +28,7 @@ from app.jobs.interface import (
 )
 from app.jobs.jobs import Jobs
 from app.jobs.registry import NO_RETRY, JobContext, Registry, Retry, job, registry
-from app.jobs.worker import EXIT_GIVEN_UP, Worker
+from app.jobs.worker import EXIT_GIVEN_UP, Worker, watch_for_hang
 
 __all__ = [
     "BATCH",
@@ -52,4 +52,5 @@ __all__ = [
     "WorkerInfo",
     "job",
     "registry",
+    "watch_for_hang",
 ]

@@ -31,7 +31,7 @@ REMEMBERED_SECONDS = 86_400.0
 def _start_time(pid: int) -> str | None:
     """When a live process of this machine started (clock ticks since boot); None when there is none."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")  # a name may be cut within a character
     except OSError:
         return None
     state, *fields = stat[stat.rindex(")") + 2 :].split()
@@ -170,9 +170,18 @@ def sweep(
         hand_back(session, holder)
 
 
-def run_alone(session: Session, job_id: str, worker_id: str | None) -> None:
-    """Note that a suspect has its process to itself now; with None, that it has so no longer."""
+def run_alone(session: Session, job_id: str, worker_id: str) -> None:
+    """Note that a suspect has its process to itself now."""
     session.execute(sa.update(JobStrike).where(JobStrike.job_id == job_id).values(alone_in=worker_id))
+
+
+def ran_alone(session: Session, job_id: str, worker_id: str) -> None:
+    """And that it has so no longer, unless it is another worker's by now."""
+    session.execute(
+        sa.update(JobStrike)
+        .where(JobStrike.job_id == job_id, JobStrike.alone_in == worker_id)
+        .values(alone_in=None)
+    )
 
 
 def forget(session: Session, job_ids: Sequence[str]) -> None:

@@ -94,9 +94,13 @@ class Supervisor:
             else:
                 ours, theirs = socket.socketpair()
                 with theirs:
-                    self._child = subprocess.Popen(
-                        self._argv, stdin=theirs.fileno(), env={**environment, SUPERVISED: "socket"}
-                    )
+                    try:
+                        self._child = subprocess.Popen(
+                            self._argv, stdin=theirs.fileno(), env={**environment, SUPERVISED: "socket"}
+                        )
+                    except OSError:
+                        ours.close()
+                        raise
                 threading.Thread(
                     target=self._serve, args=(ours,), name="worker-connection", daemon=True
                 ).start()
@@ -117,10 +121,13 @@ class Supervisor:
             if time.monotonic() - began >= SETTLED_SECONDS:
                 pause = self._first_pause
             log.warning("worker.died", exit_code=code, again_in=pause)
-            if self._stopping.wait(pause):
-                return
-            pause = min(pause * 2, self._longest_pause)
-            self._spawn()
+            while not self._stopping.wait(pause):
+                pause = min(pause * 2, self._longest_pause)
+                try:
+                    self._spawn()
+                    break
+                except OSError as error:  # no memory for another process, perhaps
+                    log.error("worker.not_started", error=type(error).__name__, again_in=pause)
 
 
 def follow_parent(patience: float = 30.0) -> None:

@@ -36,6 +36,18 @@ DAY = 86_400.0
 HOUR = 3600.0
 
 
+def watch_for_hang(ended: threading.Event) -> None:
+    """Until then, end a process in which no Python runs any more, so that it is seen as the crash that it is."""
+
+    def watch() -> None:
+        while not ended.is_set():
+            faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
+            ended.wait(HANG_SECONDS / 10)
+        faulthandler.cancel_dump_traceback_later()
+
+    threading.Thread(target=watch, name="watchdog", daemon=True).start()
+
+
 class Worker:
     """One worker in this process. `queues` maps a queue to how many of its jobs run side by side.
 
@@ -111,26 +123,33 @@ class Worker:
         self._engine = None
         log.info("worker.stopped", worker=self.id, handed_back=handed_back, given_up=self.given_up)
 
-    def run(self) -> int:
-        """Work until SIGTERM or SIGINT (a second one does not wait for jobs); the exit code.
+    def run(self, asked_to_stop: Callable[[], None] = lambda: None) -> int:
+        """Work until SIGTERM or SIGINT (a second SIGINT does not wait for jobs); the exit code.
+
+        `asked_to_stop` is called then, before jobs under way are waited for.
+
+        A second SIGTERM says nothing new: what stops a whole group stops a worker twice, the other time by its
+        supervisor.
 
         Jobs still under way afterwards live in threads that cannot be ended: leave with os._exit.
         """
-        asked = threading.Event()
-        hurry = threading.Event()
+        asked, interrupted, hurry = (threading.Event() for _ in range(3))
 
-        def on_signal(_number: int, _frame: Any) -> None:
-            if asked.is_set():
-                hurry.set()
-                self._drain_seconds = 0.0
+        def on_signal(number: int, _frame: Any) -> None:
+            if number == signal.SIGINT:
+                if interrupted.is_set():
+                    hurry.set()
+                    self._drain_seconds = 0.0
+                interrupted.set()
             asked.set()
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, on_signal)
         self.start()
-        threading.Thread(target=self._watch_for_hang, name="jobs-watchdog", daemon=True).start()
+        watch_for_hang(self._ended)
         while not asked.wait(0.2) and not self.given_up:
             pass
+        asked_to_stop()
         self.stop(drain=not hurry.is_set())
         return EXIT_GIVEN_UP if self.given_up else 0
 
@@ -185,17 +204,13 @@ class Worker:
                 with self._gate.shared():
                     return self._call(job, ctx, args)
             with self._gate.alone():
-                self._note_alone(ctx, self.id)
+                with ctx.publishing() as session:
+                    liveness.run_alone(session, job_id, self.id)
                 try:
                     return self._call(job, ctx, args)
                 finally:
-                    self._note_alone(ctx, None)
-
-    def _note_alone(self, ctx: JobContext, worker_id: str | None) -> None:
-        with self._database.session() as session:
-            if worker_id is not None:
-                ctx.fence(session)
-            liveness.run_alone(session, ctx.job_id, worker_id)
+                    with self._database.session() as session:
+                        liveness.ran_alone(session, job_id, self.id)
 
     def _call(self, job: Job, ctx: JobContext, args: dict[str, Any]) -> Any:
         if self._stopping.is_set():
@@ -209,13 +224,6 @@ class Worker:
             unexpected = failure.code == "internal_error"
             log.warning("job.failed", code=failure.code, attempt=ctx.attempt, exc_info=unexpected)
             raise failure from None
-
-    def _watch_for_hang(self) -> None:
-        """End a process in which no Python runs any more, so that it is seen as the crash that it is."""
-        while not self._ended.is_set():
-            faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
-            self._ended.wait(HANG_SECONDS / 10)
-        faulthandler.cancel_dump_traceback_later()
 
     # --- liveness -------------------------------------------------------------------------------
 
@@ -238,8 +246,9 @@ class Worker:
                 if now >= next_cleaning:
                     next_cleaning = now + HOUR
                     self._clean()
-            except SQLAlchemyError as error:
-                log.warning("worker.beat_failed", worker=self.id, error=type(error).__name__)
+            except Exception as error:  # whatever it is, a worker that works has to be seen
+                ours = None if isinstance(error, SQLAlchemyError) else error
+                log.warning("worker.beat_failed", worker=self.id, error=type(error).__name__, exc_info=ours)
             if self._ended.wait(self._beat_seconds):
                 return
 

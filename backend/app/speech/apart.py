@@ -49,7 +49,8 @@ class Closing(Protocol):
 class EngineApart:
     """The engine behind `connection`. `twin` is one of the same kind, never loaded, that says what it is like.
 
-    When the other process is gone, everything that waits fails as EngineStopped, and then `lost` is called.
+    When the other process is gone, `lost` is called, before anybody can make anything of it, and what waits fails as
+    EngineStopped.
     """
 
     measures_elsewhere = True
@@ -130,19 +131,26 @@ class EngineApart:
             pipe.send(self._out, header, *blobs)
 
     def _receive(self) -> None:
-        with suppress(pipe.PipeClosed):
-            while True:
-                self._take(*pipe.receive(self._in))
+        try:
+            with suppress(pipe.PipeClosed):
+                while True:
+                    self._take(*pipe.receive(self._in))
+        finally:
+            self._lost()
+            self._end()
+
+    def _end(self) -> None:
         with self._open:
             self._gone = True
-        for utterance_id, post in self._posts.items():
+            posts, self._posts = self._posts, {}
+            answers, self._answers = self._answers, {}
+        for utterance_id, post in posts.items():
             post(Failure(utterance_id, _stopped()))
-        for answer in self._answers.values():
+        for answer in answers.values():
             answer.set_exception(_stopped())
         _hang_up(self._connection)  # whoever is sending notices, and lets go
         with self._sending:
             _close(self._connection, self._in, self._out)
-        self._lost()
 
     def _take(self, header: dict[str, Any], blobs: list[bytes]) -> None:
         if "call" in header:
@@ -209,8 +217,8 @@ class _Guest:
                 self._speaking.add(utterance.id)
                 try:
                     self._speaker.submit(utterance, self._post)
-                except SpeechError as error:
-                    self._post(Failure(utterance.id, error))
+                except Exception as error:
+                    self._post(Failure(utterance.id, _told(error, "speak")))
             case "cancel":
                 self._speaker.cancel([header["utterance"]])
             case _:
@@ -230,11 +238,8 @@ class _Guest:
     def _answer(self, header: dict[str, Any], blobs: list[bytes]) -> None:
         try:
             answer, arrays = self._called(header, blobs)
-        except SpeechError as error:
-            answer, arrays = pack_error(error), []
-        except Exception as error:  # a mistake of ours; its message might hold what nobody may log
-            log.error("tts.call_failed", call=header["do"], error=type(error).__name__, exc_info=error)
-            answer, arrays = pack_error(SpeechError(f"The engine failed: {type(error).__name__}.")), []
+        except Exception as error:
+            answer, arrays = pack_error(_told(error, header["do"])), []
         self._outbox.put(({**answer, "call": header["call"]}, arrays))
 
     def _called(self, header: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
@@ -262,6 +267,14 @@ def _event(header: dict[str, Any], blobs: list[bytes], engine: str) -> Clip | Fa
     if "error" in header:
         return Failure(header["utterance"], unpack_error(header))
     return Clip(header["utterance"], _audio(blobs[0]), header["rate"], engine, header["final"])
+
+
+def _told(error: Exception, what: str) -> SpeechError:
+    """What a guest is told. Of a mistake of ours only its type: its message might hold what nobody may log."""
+    if isinstance(error, SpeechError):
+        return error
+    log.error("tts.call_failed", call=what, error=type(error).__name__, exc_info=error)
+    return SpeechError(f"The engine failed: {type(error).__name__}.")
 
 
 def _hang_up(connection: socket.socket) -> None:

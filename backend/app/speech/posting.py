@@ -16,16 +16,13 @@ async def posted(
     utterances: AsyncIterable[Utterance],
     add: Callable[[Utterance, Post], None],
     cancel: Callable[[str], None],
-    room: int | None = None,
 ) -> AsyncGenerator[Clip | Failure, None]:
     """Hand utterances to `add` as they arrive, and give what is posted of them, until all have ended.
 
-    With `room`, no more than so many are with the engine at once: what waits here can be overtaken. Left early, it
-    cancels what is under way.
+    Left early, it cancels what is under way.
     """
     loop = asyncio.get_running_loop()
     results: asyncio.Queue[tuple[str, Clip | Failure | None] | BaseException | None] = asyncio.Queue()
-    places = asyncio.Semaphore(room) if room else None
     underway: set[str] = set()
 
     def post_for(utterance_id: str) -> Post:
@@ -36,12 +33,8 @@ async def posted(
         return post
 
     async def feed() -> None:
-        source = aiter(utterances)
         try:
-            # Nothing is taken before there is room for it: what waits here could not be cancelled.
-            while (not places or await places.acquire()) and (
-                utterance := await anext(source, None)
-            ) is not None:
+            async for utterance in utterances:
                 underway.add(utterance.id)
                 add(utterance, post_for(utterance.id))
         except BaseException as error:
@@ -61,8 +54,6 @@ async def posted(
                 utterance_id, event = item
                 if not isinstance(event, Clip) or event.final:
                     underway.discard(utterance_id)
-                    if places:
-                        places.release()
                 if event is not None:
                     yield event
     finally:

@@ -225,12 +225,27 @@ def test_a_worker_told_to_stop_finishes_what_it_has(
     enqueue(database, jobs, "hold", "a", gate=str(gate))
     worker = start()
     assert [worker.hear(), worker.hear()] == [("first", "a"), ("second", "a")]
+    # As by Ctrl-C: from the terminal, and from the supervisor.
+    worker.signal(signal.SIGINT)
+    worker.signal(signal.SIGTERM)
     worker.signal(signal.SIGTERM)
     enqueue(database, jobs, "work", "late")
     gate.touch()
     assert worker.exit_code() == 0
     assert jobs.states(["a"])["a"].status is JobStatus.DONE
     assert [worker.end for worker in jobs.workers()] == ["stopped"]
+
+
+def test_a_worker_interrupted_twice_waits_for_nothing(
+    database: Database, jobs: Jobs, start: Start, tmp_path: Path
+) -> None:
+    enqueue(database, jobs, "hold", "a", gate=str(tmp_path / "gate"))
+    worker = start()
+    assert [worker.hear(), worker.hear()] == [("first", "a"), ("second", "a")]
+    worker.signal(signal.SIGINT)
+    worker.signal(signal.SIGINT)
+    assert worker.exit_code() == 0
+    assert jobs.states(["a"])["a"].status is JobStatus.QUEUED
 
 
 def test_what_cannot_be_finished_in_time_is_handed_back(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
+import resource
 import socket
 import stat
 from collections.abc import Iterator
@@ -213,6 +215,37 @@ def test_more_than_there_is_room_for_are_told_to_come_again(
     crowded.stop()
 
 
+def test_a_worker_that_is_stopped_lets_a_listener_hear_the_rest(service: Service, live: LiveServer) -> None:
+    order = Order("OpenAI", service.model(), TEXT)
+
+    async def hear() -> None:
+        speech = await listening.speak(service.container, order)
+        live.withdraw()
+        assert listening._workers(service.container.settings.state_dir) == []
+        stopping = asyncio.create_task(asyncio.to_thread(live.stop, 20.0))
+        parts = [audio async for audio in speech.chunks()]
+        await stopping
+        speech.close()
+        assert (
+            service.generation(speech.generation_id)["take"]["seconds"] == sum(map(len, parts)) / speech.rate
+        )
+
+    asyncio.run(hear())
+
+
+def test_who_has_left_is_seen_by_a_worker_of_many_files() -> None:
+    ours, theirs = socket.socketpair()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    try:
+        with ours, theirs, socket.socket(fileno=fcntl.fcntl(ours, fcntl.F_DUPFD, 1500)) as far:
+            assert not server._has_left(far)
+            theirs.close()
+            assert server._has_left(far)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 # --- who may ask --------------------------------------------------------------------------------------
 
 
@@ -268,6 +301,21 @@ def test_a_stranger_at_a_dead_workers_port_hears_nothing(service: Service, live:
             return answer
 
         assert asyncio.run(ask()) is None
+
+
+def test_one_that_does_not_greet_is_hung_up_on(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "CONNECT_SECONDS", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = {"port": silent.getsockname()[1], "secret": "x"}
+
+        async def ask() -> bytes:
+            assert await listening._LiveSpeech.ask(address, Order("OpenAI", "x", "비밀")) is None
+            connection, _ = silent.accept()
+            with connection:
+                connection.settimeout(20)
+                return await asyncio.to_thread(connection.recv, 100)
+
+        assert asyncio.run(ask()) == b""
 
 
 # --- without a worker that speaks live ----------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -109,6 +110,28 @@ def test_a_process_that_is_gone_is_not_waited_for(database: Database, jobs: Jobs
 def test_own_process_is_there() -> None:
     assert not liveness.is_gone(liveness.own_process())
     assert str(os.getpid()) in liveness.own_process()
+
+
+def test_a_process_may_have_any_name() -> None:
+    """The kernel cuts it at fifteen bytes, within a character too."""
+    name = Path("/proc/self/comm")
+    before, known = name.read_bytes().rstrip(b"\n"), liveness.own_process()
+    try:
+        name.write_bytes("a가나다라마바".encode())
+        assert liveness.own_process() == known
+    finally:
+        name.write_bytes(before)
+
+
+def test_who_ran_alone_elsewhere_leaves_the_present_one_alone(database: Database, jobs: Jobs) -> None:
+    with database.session() as session:
+        session.add(JobStrike(job_id="a", strikes=1))
+        session.flush()
+        liveness.run_alone(session, "a", "present")
+        liveness.ran_alone(session, "a", "thawed")
+        assert session.scalar(sa.select(JobStrike.alone_in)) == "present"
+        liveness.ran_alone(session, "a", "present")
+        assert session.scalar(sa.select(JobStrike.alone_in)) is None
 
 
 def test_a_culprit_fails_after_four_deaths_and_its_neighbours_never(database: Database, jobs: Jobs) -> None:

@@ -7,8 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,6 +80,28 @@ def test_a_worker_that_dies_is_started_again(supervisor: Supervisor, starts: Pat
     until(lambda: len(pids(starts)) == 2)
     assert supervisor.pid == pids(starts)[1]
     assert supervisor.starts == 2
+
+
+@pytest.mark.parametrize("serve", [None, socket.socket.close])
+def test_where_no_process_can_be_had_it_is_tried_again(
+    starts: Path, monkeypatch: pytest.MonkeyPatch, serve: Callable[[socket.socket], None] | None
+) -> None:
+    supervisor = Supervisor([sys.executable, "-c", CHILD, str(starts)], first_pause=0.01, serve=serve)
+    popen, refused = subprocess.Popen, []
+
+    def short(*arguments: Any, **options: Any) -> Any:
+        if len(refused) < 2:
+            refused.append(arguments)
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return popen(*arguments, **options)
+
+    supervisor.start()
+    until(lambda: len(pids(starts)) == 1)
+    monkeypatch.setattr(subprocess, "Popen", short)
+    os.kill(pids(starts)[0], signal.SIGKILL)
+    until(lambda: len(pids(starts)) == 2)
+    supervisor.stop()
+    assert (len(refused), supervisor.starts) == (2, 2)
 
 
 def test_the_worker_ends_with_stop(supervisor: Supervisor, starts: Path) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import socket
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 
@@ -88,9 +89,9 @@ class House:
         self._stack.callback(hang_up, theirs)
         return theirs
 
-    def guest(self) -> tuple[Speaker, socket.socket]:
+    def guest(self, lost: Callable[[], None] | None = None) -> tuple[Speaker, socket.socket]:
         connection = self.connect()
-        speaker = Speaker(EngineApart(self.engine, connection, self.lost.set))
+        speaker = Speaker(EngineApart(self.engine, connection, lost or self.lost.set))
         self._stack.callback(speaker.close)
         return speaker, connection
 
@@ -126,12 +127,12 @@ def until(condition) -> None:
     raise AssertionError("it never came to that")
 
 
-def speaking(speaker: Speaker, utterance: Utterance) -> tuple[threading.Thread, list[Clip | Exception]]:
+def speaking(speaker: Speaker, *utterances: Utterance) -> tuple[threading.Thread, list[Clip | Exception]]:
     came: list[Clip | Exception] = []
 
     def run() -> None:
         try:
-            came.extend(speaker.speak([utterance]))
+            came.extend(speaker.speak(utterances))
         except SpeechError as error:
             came.append(error)
 
@@ -225,6 +226,50 @@ def test_when_the_engine_is_gone_all_that_waits_fails_and_it_is_told(house: Hous
         speaker.engine.similarity(np.zeros(10, np.float32), 16_000, VOICE)
     with pytest.raises(EngineStopped):
         speaker.speak([said("late")])
+
+
+def test_nobody_learns_that_the_engine_is_gone_before_it_is_told(house: House) -> None:
+    """It may be that it ends this process: nothing should come of what fails before."""
+    waiting: list[int] = []
+
+    def lost() -> None:
+        waiting.append(len(engine._posts))
+        house.lost.set()
+
+    speaker, connection = house.guest(lost)
+    engine = speaker.engine
+    assert isinstance(engine, EngineApart)
+    # Of several parts each: the first one's failure cancels the others while these fail too.
+    at_work = [
+        speaking(speaker, *(said(f"{number}.{part}", "wait 하세요") for part in range(3)))
+        for number in range(40)
+    ]
+    until(lambda: len(house._host._speaker._sinks) == 120)
+    hang_up(connection)
+    assert house.lost.wait(PATIENCE)
+    for thread, came in at_work:
+        thread.join(PATIENCE)
+        assert isinstance(came[0], EngineStopped)
+    assert waiting == [120]
+
+
+def test_an_engine_that_cannot_be_loaded_again_is_its_utterances_failure() -> None:
+    class Once(MockEngine):
+        def load(self) -> None:
+            raise RuntimeError("no memory, and a text that nobody may log")
+
+    with closing(House(Once())) as house:
+        speaker, _ = house.guest()
+        engine = speaker.engine
+        assert isinstance(engine, EngineApart)
+        answers: queue.SimpleQueue[Clip | Failure | None] = queue.SimpleQueue()
+        for number in range(2):
+            engine._speak(said(f"u{number}"), answers.put)
+            failed = answers.get(timeout=PATIENCE)
+            assert isinstance(failed, Failure)
+            assert "RuntimeError" in str(failed.error)
+            assert "nobody" not in str(failed.error)
+        assert not house.lost.is_set()
 
 
 def test_what_is_cancelled_here_is_cancelled_there(house: House) -> None:

@@ -57,27 +57,6 @@ def test_what_is_posted_comes_in_its_order_until_all_have_ended() -> None:
     assert asyncio.run(run()) == ["2 Clip", "1 Failure", "2 Clip"]
 
 
-def test_no_more_than_there_is_room_for_are_with_the_engine() -> None:
-    async def run() -> None:
-        engine = Answering()
-        async with aclosing(posted(arriving(5), engine.add, engine.cancelled.append, room=2)) as events:
-            waiting = asyncio.ensure_future(anext(events))
-            await settled()
-            assert list(engine.posts) == ["0", "1"]
-            engine.clip("1", final=False)
-            await waiting
-            await settled()
-            assert list(engine.posts) == ["0", "1"]
-            waiting = asyncio.ensure_future(anext(events))
-            engine.clip("1")
-            await waiting
-            await settled()
-            assert list(engine.posts) == ["0", "1", "2"]
-        assert sorted(engine.cancelled) == ["0", "2"]
-
-    asyncio.run(run())
-
-
 def test_a_source_that_breaks_ends_it_and_cancels_the_rest() -> None:
     async def run() -> list[str]:
         engine = Answering()

@@ -109,6 +109,7 @@ class _LiveSpeech:
     @classmethod
     async def ask(cls, address: dict[str, Any], order: Order) -> _LiveSpeech | None:
         """None where no worker answers; from the first audio on it is the one."""
+        writer: asyncio.StreamWriter | None = None
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 reader, writer = await asyncio.open_connection("127.0.0.1", address["port"])
@@ -117,6 +118,8 @@ class _LiveSpeech:
             address["file"].unlink(missing_ok=True)  # of a worker that died
             return None
         except (OSError, TimeoutError):
+            if writer is not None:
+                writer.close()
             return None
         try:
             if not hmac.compare_digest(hello, greeting(address["secret"])):

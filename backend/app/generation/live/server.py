@@ -9,6 +9,7 @@ import secrets
 import select
 import socket
 import threading
+import time
 from contextlib import closing, suppress
 from typing import Any
 
@@ -47,7 +48,7 @@ class LiveServer:
         self._secret = secrets.token_hex(32)
         self._file = folder_of(container.settings.state_dir) / f"live-{worker_id}.json"
         self._room = threading.BoundedSemaphore(AT_ONCE)
-        self._stopping = threading.Event()
+        self._withdrawn, self._stopping = threading.Event(), threading.Event()
         self._socket: socket.socket | None = None
         self._thread = threading.Thread(target=self._listen, name="live", daemon=True)
 
@@ -62,15 +63,24 @@ class LiveServer:
         self._thread.start()
         log.info("tts.live_offered")
 
-    def stop(self) -> None:
-        """Take no more orders, and end those under way."""
-        self._stopping.set()
+    def withdraw(self) -> None:
+        """Take no more orders; those under way go on."""
+        self._withdrawn.set()
         with suppress(OSError):
             self._file.unlink(missing_ok=True)
         if self._socket is not None:
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
             self._socket.close()
+
+    def stop(self, patience: float = 0.0) -> None:
+        """Take no more orders, and end those under way, after `patience` seconds at most."""
+        self.withdraw()
+        end = time.monotonic() + patience
+        for _ in range(AT_ONCE):  # who has all the room there is has it alone
+            if not self._room.acquire(timeout=max(0.0, end - time.monotonic())):
+                break
+        self._stopping.set()
 
     def _write_file(self, port: int) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -84,13 +94,13 @@ class LiveServer:
     def _listen(self) -> None:
         normalize("1번")  # the rules and their tables, before anybody waits for them
         assert self._socket is not None
-        while not self._stopping.is_set():
+        while not self._withdrawn.is_set():
             try:
                 connection, _ = self._socket.accept()
             except OSError:
-                if self._stopping.is_set():
+                if self._withdrawn.is_set():
                     return
-                self._stopping.wait(0.1)  # out of files, perhaps
+                self._withdrawn.wait(0.1)  # out of files, perhaps
                 continue
             threading.Thread(target=self._serve, args=(connection,), name="live-order", daemon=True).start()
 
@@ -165,5 +175,6 @@ _TOO_BUSY = {
 
 def _has_left(connection: socket.socket) -> bool:
     """Whether the other side has closed: it sends nothing after its order."""
-    readable, _, _ = select.select([connection], [], [], 0)
-    return bool(readable)
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))

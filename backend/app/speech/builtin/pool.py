@@ -14,11 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import structlog
+
 from app.speech import pipe
 from app.speech.builtin.espeak import EngineCrashed
 from app.speech.interface import EngineUnavailable, SpeechError
 from app.speech.packing import unpack_error
 
+log = structlog.get_logger()
 Answer = tuple[dict[str, Any], list[bytes]]
 Ask = Callable[..., Answer]
 
@@ -91,6 +94,9 @@ class Pool:
                 if child is not None:
                     self._end(child)
                 child = None
+            except Exception as error:  # a mistake of ours: the next job finds this thread all the same
+                log.error("tts.builtin.failed", error=type(error).__name__, exc_info=error)
+                job.fail(SpeechError(f"The engine failed: {type(error).__name__}."))
         if child is not None:
             self._end(child)
 
@@ -99,15 +105,22 @@ class Pool:
         with self._lock:
             if self._closing:
                 raise EngineUnavailable("The engine is closing.")
-            child = subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-m", "app.speech.builtin.child"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                cwd=root,
-                env={**os.environ, **_ONE_THREAD},
-                start_new_session=True,  # Ctrl-C is for the service, which then closes the engine
-            )
+            try:
+                child = subprocess.Popen(
+                    [sys.executable, "-W", "ignore", "-m", "app.speech.builtin.child"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    cwd=root,
+                    env={**os.environ, **_ONE_THREAD},
+                    start_new_session=True,  # Ctrl-C is for the service, which then closes the engine
+                )
+            except OSError as error:
+                unavailable = EngineUnavailable(
+                    f"The system starts no process: {error.strerror}.", "Free memory or processes."
+                )
+                unavailable.retry = True
+                raise unavailable from error
             self._children[child.pid] = child
         try:
             pipe.receive(child.stdout)  # type: ignore[arg-type]

@@ -125,8 +125,8 @@ class XttsEngine:
     async def synthesize(self, utterances: AsyncIterable[Utterance]) -> AsyncIterator[Clip | Failure]:
         await asyncio.to_thread(self.load)
         worker = self._loaded()[1]
-        # More than fit, so that a slot is filled at once and an interactive utterance can overtake.
-        async with aclosing(posted(utterances, worker.add, worker.cancel, 2 * worker.slots)) as events:
+        # All there are, however few fit: the batch knows whom an interactive one overtakes.
+        async with aclosing(posted(utterances, worker.add, worker.cancel)) as events:
             async for event in events:
                 yield event
 
@@ -184,10 +184,6 @@ class _Worker:
         self._posts: dict[str, Post] = {}
         self._thread = threading.Thread(target=self._run, name="xtts", daemon=True)
         self._thread.start()
-
-    @property
-    def slots(self) -> int:
-        return self._batch.slots
 
     @property
     def batch(self) -> Batch:

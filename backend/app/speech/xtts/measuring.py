@@ -44,10 +44,10 @@ class Together(Generic[T, R]):
     def __call__(self, item: T) -> R:
         answer = Future[R]()
         with self._lock:
-            self._waiting.append((item, answer))
-            if not self._running:
-                self._running = True
+            if not self._running:  # if no thread can be had, this call fails and the next one tries again
                 threading.Thread(target=self._run, name="together", daemon=True).start()
+                self._running = True
+            self._waiting.append((item, answer))
         return answer.result()
 
     def _run(self) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from app.speech.builtin import BuiltinEngine, EngineCrashed
 from app.speech.builtin.espeak import Espeak
-from app.speech.interface import Clip, Failure, Recording, Utterance, VoiceState
+from app.speech.interface import Clip, EngineUnavailable, Failure, Recording, Utterance, VoiceState
 
 TEXT = "안녕하세요, 고객님. 잠시만 기다려 주세요."
 
@@ -63,6 +63,25 @@ def test_a_crash_fails_what_was_being_spoken_and_nothing_else(engine: BuiltinEng
     assert isinstance(failures[0].error, EngineCrashed)
     assert failures[0].error.retry
     assert {r.utterance_id for r in results if isinstance(r, Clip) and r.final} == {"0", "1", "2"}
+
+
+def test_where_no_process_can_be_had_an_utterance_fails_and_the_next_is_spoken(
+    voice: VoiceState, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    engine = BuiltinEngine(processes=1)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(subprocess, "Popen", refuse)
+            [failed] = speak(engine, [Utterance("0", TEXT, voice)])
+        assert isinstance(failed, Failure)
+        assert isinstance(failed.error, EngineUnavailable)
+        assert failed.error.retry
+        assert isinstance(speak(engine, [Utterance("1", TEXT, voice)])[0], Clip)
+    finally:
+        engine.close()
 
 
 def test_interactive_utterances_overtake(engine: BuiltinEngine, voice: VoiceState):

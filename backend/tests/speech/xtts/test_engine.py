@@ -120,24 +120,27 @@ def test_a_source_that_breaks_is_heard_of(engine: XttsEngine, voice: VoiceState)
         asyncio.run(scenario())
 
 
-def test_it_takes_no_more_than_it_has_room_for(engine: XttsEngine, voice: VoiceState) -> None:
-    taken, ended, most = 0, 0, 0
+def test_it_takes_all_there_is_so_that_interactive_ones_overtake(
+    engine: XttsEngine, voice: VoiceState
+) -> None:
+    taken: list[int] = []
+    batch, now = some(voice, 12), some(voice, 13, interactive=True)[-1]
 
     async def counting() -> AsyncIterator[Utterance]:
-        nonlocal taken, most
-        for utterance in some(voice, 12):
-            taken += 1
-            most = max(most, taken - ended)
+        for utterance in (*batch, now):
+            taken.append(len(taken))
             yield utterance
 
-    async def scenario() -> None:
-        nonlocal ended
-        async for _ in engine.synthesize(counting()):
-            ended += 1
+    async def scenario() -> list[str]:
+        ended = []
+        async for event in engine.synthesize(counting()):
+            assert len(taken) == 13
+            ended.append(event.utterance_id)
+        return ended
 
-    asyncio.run(scenario())
-    assert (taken, ended) == (12, 12)
-    assert most <= 2 * 3 + 1  # the count goes up before the engine has it
+    ended = asyncio.run(scenario())
+    assert len(ended) == 13
+    assert ended.index(now.id) < 6  # of the three that were being spoken, perhaps, and of those as short
 
 
 def test_a_step_that_breaks_once_costs_nobody_anything(

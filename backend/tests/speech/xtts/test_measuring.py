@@ -99,6 +99,18 @@ def test_nobody_fails_for_a_neighbour() -> None:
         assert [asked[n].result(20) for n in (0, 2, 3)] == [1, 0.5, 0.25]
 
 
+def test_without_a_thread_a_call_fails_and_the_next_one_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    together = Together(list, most=4, pause=0.0)
+
+    def refuse(_self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="new thread"):
+        patched.setattr(threading.Thread, "start", refuse)
+        together(1)
+    assert together(2) == 2
+
+
 def test_one_by_one_nobody_waits_for_others() -> None:
     together = Together(list, most=8, pause=0.0)
     assert [together(number) for number in range(3)] == [0, 1, 2]
