@@ -17,22 +17,26 @@ import soundfile
 
 from app.remote import Remote
 from app.speech.builtin.espeak import Espeak
+from app.speech.coqui import INSTALL
 from tests.running import Running, running_service, start, stop
 
 BACKEND = Path(__file__).resolve().parent.parent
 GUIDE = BACKEND.parent / "docs" / "voice-model-guide.ko.md"
+COQUI = INSTALL.removeprefix(
+    "Run: pip install "
+)  # one set of versions, in the guide and in what the engine says
 # Lines of an operator's older guide that are not in ours: what takes their place in it, and why.
 REPLACED = {
     "uv add TTS torch torchaudio librosa soundfile": (
-        "uv add coqui-tts 'transformers<5.24' torch torchaudio librosa soundfile",
+        f"uv add {COQUI} librosa soundfile",
         "no release of TTS goes with numpy 2 and Python 3.12 or newer: there is nothing to resolve to",
     ),
     "pip install TTS torch torchaudio librosa soundfile": (
-        "pip install coqui-tts 'transformers<5.24' torch torchaudio librosa soundfile",
+        f"pip install {COQUI} librosa soundfile",
         "TTS 0.22, the last one, brings numpy back to 1.26, with which the service does not run",
     ),
     "pip install --force-reinstall TTS torch torchaudio": (
-        "pip install --force-reinstall coqui-tts 'transformers<5.24' torch torchaudio",
+        f"pip install --force-reinstall {COQUI}",
         "the same",
     ),
     'docker run --memory="4g" --memory-swap="4g" your_container': ("", "containers are left to the operator"),
@@ -40,12 +44,11 @@ REPLACED = {
 # Lines of ours that are not run as they stand: what is run of them, on a copy of backend/. PyTorch and what
 # comes with it are gigabytes: that everything resolves with the service's own packages is what can break.
 INSTALLATIONS = {
-    "uv add coqui-tts 'transformers<5.24' torch torchaudio librosa soundfile":
-        "uv add --quiet --no-sync coqui-tts 'transformers<5.24' torch torchaudio librosa soundfile",
-    "pip install coqui-tts 'transformers<5.24' torch torchaudio librosa soundfile":
-        "uv pip install --dry-run -p {python} -r pyproject.toml coqui-tts 'transformers<5.24' torch torchaudio librosa soundfile",
-    "pip install --force-reinstall coqui-tts 'transformers<5.24' torch torchaudio":
-        "uv pip install --dry-run --reinstall -p {python} -r pyproject.toml coqui-tts 'transformers<5.24' torch torchaudio",
+    f"uv add {COQUI} librosa soundfile": f"uv add --quiet --no-sync {COQUI} librosa soundfile",
+    f"pip install {COQUI} librosa soundfile":
+        f"uv pip install --dry-run -p {{python}} -r pyproject.toml {COQUI} librosa soundfile",
+    f"pip install --force-reinstall {COQUI}":
+        f"uv pip install --dry-run --reinstall -p {{python}} -r pyproject.toml {COQUI}",
     "uv sync --reinstall": "uv sync --quiet --reinstall",
 }  # fmt: skip
 # Programs of the machine's, not of ours; their lines are run where there are such programs.
@@ -365,7 +368,7 @@ def test_uv_sync_makes_an_environment_in_which_the_service_starts(backend: Path,
 
 @pytest.mark.timeout(300)
 def test_uv_adds_what_took_the_place_of_tts(backend: Path) -> None:
-    install(backend, "uv add coqui-tts 'transformers<5.24' torch torchaudio librosa soundfile")
+    install(backend, f"uv add {COQUI} librosa soundfile")
     locked = (backend / "uv.lock").read_text()
     assert 'name = "coqui-tts"' in locked
     assert 'name = "dbos"' in locked  # beside the service's own

@@ -80,7 +80,7 @@ def _by_id(session: Session, table: type[Row], ids: list[str]) -> dict[str, Row]
 def _still_good(
     container: Container, script: Script, model: VoiceModel, reading: Reading, take: Take | None
 ) -> bool:
-    return service.up_to_date(take, service.fingerprint_of(container, script, model, reading))
+    return service.up_to_date(container, take, service.fingerprint_of(container, script, model, reading))
 
 
 def _count(items: list[BatchItem]) -> dict[str, int]:

@@ -89,8 +89,14 @@ def fingerprint_of(container: Container, script: Script, model: VoiceModel, read
     return fingerprint(script.text, settings_of(script), model, reading, engine, container.settings)
 
 
-def up_to_date(take: Take | None, wanted: str) -> bool:
-    return take is not None and take.missing_at is None and take.fingerprint == wanted
+def up_to_date(container: Container, take: Take | None, wanted: str) -> bool:
+    """Whether a take says what is wanted, and its file is there as it was."""
+    if take is None or take.missing_at is not None or take.fingerprint != wanted:
+        return False
+    try:
+        return container.store.stat(BUCKET, take.audio_key).bytes == take.bytes
+    except NotThere:
+        return False
 
 
 def generate(container: Container, session: Session, script_id: str) -> Generation:

@@ -155,8 +155,11 @@ def _retold(container: Container, sample_id: str, text: str) -> Sample:
     """The known sample, with the transcript that came with the repeated upload."""
     with container.database.session() as session:
         sample = get_by_id(session, sample_id)
-        if text:
+        if text and text != sample.text_content:
             sample.text_content = text
+            request_measurement(
+                container, session, sample.id
+            )  # the verdict is of the recording and its words
         return sample
 
 

@@ -7,7 +7,6 @@ the engine is loaded, and only then; without it `ping` says so and the rest of t
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import importlib.util
 import logging
 import threading
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from app.speech import packages
 from app.speech.interface import (
     Audio,
     BadVoice,
@@ -154,10 +154,14 @@ class CoquiEngine:
     def ping(self) -> EngineStatus:
         if importlib.util.find_spec("TTS") is None:
             return EngineStatus(self.name, False, "coqui-tts is not installed", INSTALL)
-        try:
-            versions = {"coqui-tts": importlib.metadata.version("coqui-tts")}
-        except importlib.metadata.PackageNotFoundError:
-            versions = {}
+        versions = packages.versions("coqui-tts", "torch", "torchaudio", "torchcodec", "six")
+        # As far as versions tell, since to import it takes seconds.
+        if missing := [name for name in ("torch", "torchaudio", "torchcodec", "six") if name not in versions]:
+            return EngineStatus(self.name, False, f"coqui-tts needs {', '.join(missing)} beside it", INSTALL)
+        torch, torchaudio = (".".join(versions[name].split(".")[:2]) for name in ("torch", "torchaudio"))
+        if torch != torchaudio:
+            detail = f"PyTorch {torch} and torchaudio {torchaudio} do not go together"
+            return EngineStatus(self.name, False, detail, INSTALL, versions=versions)
         missing = [name for name in NEEDED_FILES if not (self._weights / name).is_file()]
         if missing:
             detail = f"{self._weights} lacks {', '.join(missing)}"

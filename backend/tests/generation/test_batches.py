@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import timedelta
 
 import pytest
@@ -106,6 +107,19 @@ def test_another_voice_or_version_is_out_of_date(any_service: Service) -> None:
     assert statuses(service.batch([script])) == ["unchanged"]
     service.put(f"/voice-actors/tts-scripts/{script}", json={"voice_model_id": service.model()})
     assert statuses(service.batch([script])) == ["accepted"]
+
+
+@pytest.mark.parametrize("fate", ["deleted", "shorter"])
+def test_a_take_whose_file_is_gone_is_made_again(any_service: Service, fate: str) -> None:
+    service = any_service
+    script = service.script()
+    service.generate(script)
+    [key] = service.files("takes")
+    file = service.container.store.path("takes", key)
+    file.unlink() if fate == "deleted" else os.truncate(file, 100)
+    assert statuses(service.batch([script])) == ["accepted"]
+    service.hands.do_all()
+    assert statuses(service.batch([script])) == ["unchanged"]
 
 
 def test_another_engine_is_out_of_date(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

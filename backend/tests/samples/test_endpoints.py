@@ -106,6 +106,22 @@ def test_the_same_bytes_are_one_sample(any_service: Service) -> None:
     assert service.upload(service.actor("다른"), data).status_code == 201
 
 
+def test_another_transcript_is_measured_anew(service: Service) -> None:
+    actor, data = service.actor(), wav()
+    service.upload(actor, data, "하나")
+    assert service.hands.do_all("samples.measure") == 1
+    for text, measured in (("하나", 0), ("", 0), (TEXT, 1)):
+        sample = service.upload(actor, data, text).json()["id"]
+        assert service.hands.do_all("samples.measure") == measured
+    report = service.get(f"/voice-actors/{actor}/samples/{sample}").json()["report"]
+    fresh = service.upload(service.actor("다른"), data, TEXT).json()
+    service.hands.do_all("samples.measure")
+    assert (
+        report
+        == service.get(f"/voice-actors/{fresh['voice_actor_id']}/samples/{fresh['id']}").json()["report"]
+    )
+
+
 def test_the_same_bytes_at_once_are_one_sample(any_service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     from app.samples import service as samples
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from app.speech import packages
 from app.speech.coqui import NEEDED_FILES, CoquiEngine
 from app.speech.interface import (
     BadRecording,
@@ -40,6 +41,13 @@ STOP = checkpoints.STOP_CODE
 ENDS, SEED = 6.0, 4  # a bias of the stop code, and a seed, with which it comes after 57 codes
 RECORDING = Recording(checkpoints.recording(1, 1.0, 22050), 22050)
 TEXT = "안녕하세요"
+VERSIONS = {
+    "coqui-tts": "0.28.0",
+    "torch": "2.11.0+cpu",
+    "torchaudio": "2.11.0",
+    "torchcodec": "0.17.0",
+    "six": "1.17.0",
+}
 TOO_LONG = "가 " * 400
 
 
@@ -134,6 +142,7 @@ def weights(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     """The library, and a folder that it can load."""
     if request.param == "stand-in":
         stand_in(tmp_path, monkeypatch)
+        monkeypatch.setattr(packages, "versions", lambda *names: VERSIONS)
     else:
         small_xtts(tmp_path)
     return tmp_path
@@ -185,6 +194,21 @@ def test_without_the_library_it_says_what_to_install(tmp_path: Path, monkeypatch
     with pytest.raises(EngineUnavailable) as refusal:
         engine.load()
     assert "pip install" in refusal.value.fix
+
+
+@pytest.mark.parametrize(
+    ("versions", "what"),
+    [({"torch": "2.15.0"}, "2.15 and torchaudio 2.11"), ({"torchcodec": None}, "needs torchcodec")],
+)
+def test_what_does_not_go_with_the_library_is_named(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, versions: dict[str, str | None], what: str
+) -> None:
+    installed = {name: version for name, version in (VERSIONS | versions).items() if version}
+    monkeypatch.setattr(packages, "versions", lambda *names: installed)
+    status = CoquiEngine(weights).ping()
+    assert not status.available
+    assert what in status.detail
+    assert "torch==2.11" in status.fix
 
 
 def test_without_weights_it_says_how_to_fetch_them(weights: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.metadata
 import os
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
@@ -13,7 +12,7 @@ from concurrent.futures import Future
 import numpy as np
 
 from app.kit import limits
-from app.speech import packing
+from app.speech import packages, packing
 from app.speech.builtin.espeak import library
 from app.speech.builtin.pool import Ask, Pool
 from app.speech.interface import (
@@ -130,10 +129,7 @@ class BuiltinEngine:
 
     def ping(self) -> EngineStatus:
         """Whether espeak-ng's library and WORLD are there."""
-        versions = {}
-        for package in ("espeakng-loader", "pyworld", "numpy", "scipy", "soxr"):
-            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-                versions[package] = importlib.metadata.version(package)
+        versions = packages.versions("espeakng-loader", "pyworld", "numpy", "scipy", "soxr")
         if "pyworld" not in versions:
             return EngineStatus(
                 self.name, False, "pyworld is missing.", "Install the backend's packages.", versions=versions
