@@ -42,7 +42,8 @@ def split(reading: Reading, longest: int = LONGEST) -> tuple[Part, ...]:
 
     Line breaks and pauses from markup always part. A line that is too long is parted at sentence ends, else
     at commas and connective endings, else at spaces outside of numbers and names; whole sentences are
-    packed together again as far as they fit. A pause before the first word is left out.
+    packed together again as far as they fit. A pause before the first word is left out. So are parts in which there
+    is nothing to say but signs, unless there is nothing else: no engine can speak them.
     """
     text = reading.text
     asked = {pause.at: pause.seconds for pause in reading.pauses}
@@ -56,13 +57,30 @@ def split(reading: Reading, longest: int = LONGEST) -> tuple[Part, ...]:
             parts[-1] = _with_pause(parts[-1], asked[start])
         for first, last, pause in _lines(text, start, end, longest, kept):
             parts.append(Part(text[first:last], first, last, pause, rate))
+    if any(map(_is_said, parts)):
+        parts = _without_signs(parts)
     if not parts:
         return ()
     if len(text) in asked:
         parts[-1] = _with_pause(parts[-1], asked[len(text)])
-    elif parts[-1].end >= len(text.rstrip()):
+    elif not any(map(str.isalnum, text[parts[-1].end :])):
         parts[-1] = _with_pause(parts[-1], 0.0)
     return tuple(parts)
+
+
+def _is_said(part: Part) -> bool:
+    return any(map(str.isalnum, part.text))
+
+
+def _without_signs(parts: list[Part]) -> list[Part]:
+    """The longer pause of two that a part of signs was between is kept."""
+    kept: list[Part] = []
+    for part in parts:
+        if _is_said(part):
+            kept.append(part)
+        elif kept:
+            kept[-1] = _with_pause(kept[-1], max(kept[-1].pause, part.pause))
+    return kept
 
 
 def _with_pause(part: Part, pause: float) -> Part:

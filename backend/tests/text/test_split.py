@@ -71,6 +71,13 @@ def test_markup_pauses_and_rates_part() -> None:
     ]
 
 
+def test_signs_alone_are_no_part() -> None:
+    text = "안녕하세요" + "?" * 150 + "\n...\n\n반갑습니다.\n---"
+    parts = split(Reading(text, text))
+    assert [(part.text.rstrip("?."), part.pause) for part in parts] == [("안녕하세요", 0.9), ("반갑습니다", 0.0)]
+    assert [part.text for part in split(Reading("...", "..."))] == ["..."]
+
+
 @given(st.text("가나다라 .,?!\n하고 며 니다", max_size=600), st.lists(st.integers(0, 600), max_size=3))
 def test_parts_fit_and_lose_nothing(text: str, places: list[int]) -> None:
     plain = normalize(text).text
@@ -80,9 +87,11 @@ def test_parts_fit_and_lose_nothing(text: str, places: list[int]) -> None:
     for part in parts:
         assert 0 < len(part.text) <= 90
         assert plain[part.start : part.end] == part.text
-        assert not plain[position : part.start].strip()
+        assert not any(map(str.isalnum, plain[position : part.start]))
         position = part.end
-    assert not plain[position:].strip()
+    assert not any(map(str.isalnum, plain[position:]))
+    if any(map(str.isalnum, plain)):
+        assert all(any(map(str.isalnum, part.text)) for part in parts)
 
 
 @pytest.mark.parametrize("text", ["가" * 5_000, "안내 삼 번 " * 2_000, "가, " * 3_000])
