@@ -74,7 +74,10 @@ def test_markup_pauses_and_rates_part() -> None:
 def test_signs_alone_are_no_part() -> None:
     text = "안녕하세요" + "?" * 150 + "\n...\n\n반갑습니다.\n---"
     parts = split(Reading(text, text))
-    assert [(part.text.rstrip("?."), part.pause) for part in parts] == [("안녕하세요", 0.9), ("반갑습니다", 0.0)]
+    assert [(part.text.rstrip("?."), part.pause) for part in parts] == [
+        ("안녕하세요", 0.9),
+        ("반갑습니다", 0.0),
+    ]
     assert [part.text for part in split(Reading("...", "..."))] == ["..."]
 
 
