@@ -17,7 +17,7 @@ from app.speech.interface import Audio, EngineUnavailable, Recording, VoiceState
 from app.speech.recordings import LEAST_SECONDS
 from app.speech.xtts import memory
 from app.speech.xtts.batch import ENGINE, Batch, arrays_of
-from app.speech.xtts.checkpoint import Checkpoint, open_checkpoint
+from app.speech.xtts.checkpoint import IMPORT_AGAIN, Checkpoint, open_checkpoint
 from app.speech.xtts.compiled import library
 from app.speech.xtts.conditioning import Conditioning
 from app.speech.xtts.gpt import Gpt
@@ -97,8 +97,12 @@ class Model:
         return memory.slots_within(limits.memory(), weights, slot, "cpu")
 
     def condition(self, recordings: Sequence[Recording]) -> VoiceState:
-        """Raises BadRecording."""
+        """Raises BadRecording, and EngineUnavailable where it is the weights that are damaged."""
         latents, speaker = self._conditioning(recordings)
+        if not (latents.isfinite().all() and speaker.isfinite().all()):  # though the recordings are
+            raise EngineUnavailable(
+                "The weights hold no numbers: what they make of a recording is none.", fix=IMPORT_AGAIN
+            )
         return VoiceState(
             ENGINE,
             {"latents": latents.cpu().numpy(), "speaker": speaker.cpu().numpy()},

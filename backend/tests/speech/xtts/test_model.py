@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +81,19 @@ def test_recordings_in_any_memory(tiny: Model) -> None:
         voice = tiny.condition([Recording(audio, 22050)])
         np.testing.assert_allclose(voice.arrays["speaker"], expected, atol=1e-6)
         assert tiny.similarity(audio, 22050, voice) == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "damaged", ["gpt.conditioning_perceiver.norm.gamma", "hifigan_decoder.speaker_encoder.fc.weight"]
+)
+def test_damaged_weights_are_not_laid_on_the_voice(tiny_folder: Path, tmp_path: Path, damaged: str) -> None:
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "damaged"))
+    state = torch.load(folder / "model.pth", weights_only=True)
+    state["model"][damaged][0] = torch.nan
+    torch.save(state, folder / "model.pth")
+    with pytest.raises(EngineUnavailable, match="weights hold no numbers") as refusal:
+        Model(folder, "fp32").condition([Recording(recording(0, 1.0, 22050), 22050)])
+    assert "weights fetch" in refusal.value.fix
 
 
 def test_too_short_to_tell_who_speaks(tiny: Model) -> None:
