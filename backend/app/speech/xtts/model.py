@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from app.kit import limits
 from app.speech.interface import Audio, EngineUnavailable, Recording, VoiceState
@@ -111,25 +112,26 @@ class Model:
 
     @torch.inference_mode()
     def similarity(self, audio: Audio, sample_rate: int, voice: VoiceState) -> float | None:
-        """Cosine of speaker embeddings; None for a clip too short to tell, or without the memory to."""
+        """Cosine of speaker embeddings; None for a clip too short to tell, or where measuring it breaks."""
         _, speaker = arrays_of(voice, self.settings.channels, self.fingerprint)
         if len(audio) < LEAST_SECONDS * sample_rate:
             return None
         samples = torch.from_numpy(np.array(audio, np.float32))
-        # A measurement to two digits, and every take's: it need not be dearer than speaking is.
-        if self._measuring is not None:
-            try:
-                embedding = self._measuring(samples, sample_rate)
-            except Exception as error:
-                if not memory.ran_out(error):
-                    leave_if_lost(self.device)
-                    raise
-                _log.warning("tts.xtts.no_memory_for_similarity")  # a take is worth more than its figure
-                return None
-        else:
-            with alone():  # beside the engine, threads that wait for one another cost half as much again
-                embedding = self._speaker.measure(resample(samples, sample_rate, SPEAKER_RATE))
+        try:
+            embedding = self._measured(samples, sample_rate)
+        except Exception as error:
+            if not memory.ran_out(error):
+                leave_if_lost(self.device)
+            _log.warning("tts.xtts.no_similarity", exc_info=error)  # a take is worth more than its figure
+            return None
         return float(F.cosine_similarity(embedding, torch.from_numpy(speaker), dim=0))
+
+    def _measured(self, samples: Tensor, rate: int) -> Tensor:
+        """A measurement to two digits, and every take's: it need not be dearer than speaking is."""
+        if self._measuring is not None:
+            return self._measuring(samples, rate)
+        with alone():  # beside the engine, threads that wait for one another cost half as much again
+            return self._speaker.measure(resample(samples, rate, SPEAKER_RATE))
 
 
 def best_precision(device: torch.device) -> Precision:
