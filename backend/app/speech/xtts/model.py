@@ -16,12 +16,13 @@ from torch import Tensor
 from app.kit import limits
 from app.speech.interface import Audio, EngineUnavailable, Recording, VoiceState
 from app.speech.recordings import LEAST_SECONDS
-from app.speech.xtts import memory
+from app.speech.xtts import gpu, memory
 from app.speech.xtts.batch import ENGINE, Batch, arrays_of
 from app.speech.xtts.checkpoint import IMPORT_AGAIN, Checkpoint, open_checkpoint
 from app.speech.xtts.compiled import library
 from app.speech.xtts.conditioning import Conditioning
 from app.speech.xtts.gpt import Gpt
+from app.speech.xtts.gpu.building import COMPILER
 from app.speech.xtts.gpu.losing import leave_if_lost
 from app.speech.xtts.linear import Precision
 from app.speech.xtts.measuring import Measuring
@@ -75,6 +76,8 @@ class Model:
             self.description += ", compiled for this processor"
         elif library.capable(self.device) and library.library() is None:
             self.description += "; with a C compiler (Debian: gcc, libc6-dev) it would be faster"
+        elif gpu.capable(self.device) and not gpu.usable(self.device):
+            self.description += f"; with {COMPILER} it would be faster"
 
     def batch(self, slots: int | None = None, sampling: Sampling | None = None) -> Batch:
         """A batch of its own buffers over these weights; without `sampling`, as config.json has it."""
