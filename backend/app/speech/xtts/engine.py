@@ -10,6 +10,7 @@ import importlib.metadata
 import importlib.util
 import logging
 import os
+import runpy
 import sys
 import threading
 from collections import deque
@@ -77,6 +78,17 @@ def _pytorch() -> Any:
             fix="Install it again: uv pip install --reinstall torch.",
         ) from error
     return torch
+
+
+def _cuda() -> str | None:
+    """The CUDA that PyTorch was built for, by the file that it has it from: importing it takes seconds."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return None
+    with suppress(OSError):
+        cuda: str | None = runpy.run_path(str(Path(spec.origin).with_name("version.py"))).get("cuda")
+        return cuda
+    return None
 
 
 def _said(error: Exception) -> str:
@@ -176,6 +188,8 @@ class XttsEngine:
         for package in ("torch", "tokenizers", "safetensors"):
             with suppress(importlib.metadata.PackageNotFoundError):
                 versions[package] = importlib.metadata.version(package)
+        if cuda := _cuda():
+            versions["cuda"] = cuda
 
         def status(available: bool, detail: str, fix: str = "") -> EngineStatus:
             return EngineStatus(NAME, available, detail, fix, self._device(), versions)

@@ -249,6 +249,23 @@ def test_ping_says_what_to_do(engine: XttsEngine, tmp_path: Path) -> None:
         XttsEngine(tmp_path).load()
 
 
+@pytest.mark.parametrize(
+    ("text", "cuda"),
+    [("cuda: Optional[str] = '13.2'", "13.2"), ("cuda: Optional[str] = None", None), (None, None)],
+)
+def test_ping_says_which_cuda_pytorch_was_built_for(
+    text: str | None, cuda: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert XttsEngine(None).ping().versions.get("cuda") == torch.version.cuda
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise AssertionError('It was imported.')")
+    if text is not None:
+        (tmp_path / "torch" / "version.py").write_text(f"from typing import Optional\n{text}\n")
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert XttsEngine(None).ping().versions.get("cuda") == cuda
+
+
 def test_pytorch_is_imported_no_sooner_than_needed(ending_folder: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from app.speech.xtts import XttsEngine;"
