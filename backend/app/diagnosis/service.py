@@ -26,6 +26,9 @@ def diagnose(container: Container) -> DiagnosisOut:
     chosen = engine.ping()
     others = [each.ping() for each in container.engines if each.name != engine.name]
     findings += _engine_findings(chosen, mode)
+    graphics = machine.graphics()
+    if chosen.engine == "xtts" and chosen.available and graphics["available"]:
+        findings += _idle_cards(graphics["cards"], chosen)
     findings += [_absent(each) for each in others if not each.available]
     weights, weights_findings = machine.licensed_weights(container)
     findings += weights_findings
@@ -44,7 +47,7 @@ def diagnose(container: Container) -> DiagnosisOut:
         dependencies=machine.dependencies(mode, engine.name),
         engine={"chosen": engine.name, "why": container.engine_reason, "mode": mode} | _status(chosen),
         engines={each.engine: _status(each) for each in (chosen, *others)},
-        gpu=machine.graphics(),
+        gpu=graphics,
         weights=weights,
         folders=folders,
         database=machine.database(container),
@@ -102,6 +105,23 @@ def _engine_findings(chosen: EngineStatus, mode: Mode) -> list[Finding]:
             )  # fmt: skip
         )
     return findings
+
+
+def _idle_cards(cards: list[str], chosen: EngineStatus) -> list[Finding]:
+    if "cuda" in chosen.versions:
+        return []
+    return [
+        Finding(
+            code="gpu_idle",
+            severity="warning",
+            fixable=False,
+            subjects=cards,
+            what="This machine has an NVIDIA card, and its PyTorch is built without CUDA.",
+            effect="The processor speaks, many times slower.",
+            fix="Install PyTorch built with CUDA (https://pytorch.org/get-started/locally), or set "
+            "CUDA_VISIBLE_DEVICES= if it is the processor that is to speak.",
+        )  # fmt: skip
+    ]
 
 
 def _jobs(container: Container) -> tuple[dict[str, Any], list[Finding]]:

@@ -15,6 +15,7 @@ import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing, suppress
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import numpy as np
@@ -57,7 +58,7 @@ class EngineApart:
 
     def __init__(self, twin: SpeechEngine, connection: socket.socket, lost: Callable[[], None]) -> None:
         self.name, self.simulated, self.sample_rate = twin.name, twin.simulated, twin.sample_rate
-        self._twin, self._lost, self._connection = twin, lost, connection
+        self._lost, self._connection = lost, connection
         self._in, self._out = connection.makefile("rb"), connection.makefile("wb")
         self._sending = threading.Lock()
         self._numbers = itertools.count()
@@ -99,7 +100,8 @@ class EngineApart:
             self._send({"do": "cancel", "utterance": utterance_id})
 
     def ping(self) -> EngineStatus:
-        return self._twin.ping()
+        header, _ = self._ask({"do": "ping"})
+        return EngineStatus(**header["status"])
 
     def _speak(self, utterance: Utterance, post: Post) -> None:
         with self._open:
@@ -253,6 +255,8 @@ class _Guest:
                 voice = engine.condition([Recording(_audio(blob), rate, text) for blob, (rate, text) in told])
                 packed, arrays = pack_voice(voice)
                 return {"voice": packed}, arrays
+            case "ping":
+                return {"status": asdict(engine.ping())}, []
             case "similarity":
                 voice = unpack_voice(header["voice"], blobs[1:])
                 found = engine.similarity(_audio(blobs[0]), header["rate"], voice)

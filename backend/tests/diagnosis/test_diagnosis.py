@@ -106,6 +106,33 @@ def test_an_engine_that_cannot_run_is_told(service: Service, monkeypatch: pytest
     assert finding["fix"] == "apt install espeak-ng"
 
 
+@pytest.mark.parametrize(
+    ("engine", "card", "versions", "told"),
+    [
+        ("xtts", True, {"torch": "2.15.0"}, True),
+        ("xtts", True, {"torch": "2.15.0", "cuda": "13.2"}, False),
+        ("xtts", False, {"torch": "2.15.0"}, False),
+        ("builtin", True, {}, False),
+    ],
+)
+def test_a_card_that_pytorch_was_not_built_for_is_told(
+    service: Service,
+    monkeypatch: pytest.MonkeyPatch,
+    engine: str,
+    card: bool,
+    versions: dict[str, str],
+    told: bool,
+) -> None:
+    status = EngineStatus(engine, True, "", versions=versions)
+    monkeypatch.setattr(type(service.container.engine), "ping", lambda _: status)
+    graphics = {"available": card, "cards": ["NVIDIA H100"] * card, "CUDA_VISIBLE_DEVICES": None}
+    monkeypatch.setattr(machine, "graphics", lambda: graphics)
+    finding = service.findings().get("gpu_idle")
+    assert (finding is not None) == told
+    if finding is not None:
+        assert (finding["severity"], finding["subjects"]) == ("warning", ["NVIDIA H100"])
+
+
 # --- trainings and generations without a live job ---------------------------------------------------
 
 

@@ -18,6 +18,7 @@ from app.speech.apart import EngineApart, Host
 from app.speech.interface import (
     Audio,
     Clip,
+    EngineStatus,
     EngineUnavailable,
     Failure,
     Recording,
@@ -57,6 +58,19 @@ class Held(MockEngine):
     def cancel(self, utterance_id: str) -> None:
         self.cancelled.append(utterance_id)
         super().cancel(utterance_id)
+
+
+class OnGpu(MockEngine):
+    """Once it is loaded."""
+
+    loaded = False
+
+    def load(self) -> None:
+        self.loaded = True
+
+    def ping(self) -> EngineStatus:
+        device = "cuda" if self.loaded else "cpu"
+        return EngineStatus("mock", True, "It hums.", "Nothing.", device, {"torch": "2.15.0", "cuda": "13.2"})
 
 
 class Refusing(MockEngine):
@@ -170,6 +184,15 @@ def test_as_many_recordings_as_there_are_make_a_voice(house: House) -> None:
     house.engine.go.set()
     recordings = [Recording(np.ones(4, np.float32), 16_000, "안녕하세요. " * 40) for _ in range(2000)]
     assert house.guest()[0].engine.condition(recordings).engine == "mock"
+
+
+def test_its_state_is_the_other_processs() -> None:
+    with closing(House(OnGpu())) as house:
+        apart = EngineApart(MockEngine(), house.connect(), house.lost.set)
+        assert apart.ping().device == "cpu"
+        apart.load()
+        assert apart.ping() == house.engine.ping()
+        assert apart.ping().device == "cuda"
 
 
 def test_errors_keep_what_they_say() -> None:

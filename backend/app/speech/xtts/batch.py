@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,6 +51,17 @@ class TooLittleMemory(SpeechError):
 
     code = "out_of_memory"
     retry = True
+
+
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Raises TooLittleMemory where memory runs out in it."""
+    try:
+        yield
+    except Exception as error:
+        if not ran_out(error):
+            raise
+        raise _too_little_memory(error) from error
 
 
 def cap_of(text: str, language: str, most: int) -> int:
@@ -138,7 +150,8 @@ class Batch:
         cap = self.exact_codes or cap_of(utterance.text, utterance.language, self._settings.max_codes)
         voice = hashlib.sha256(latents.tobytes()).hexdigest()
         job = Job(utterance.id, tokens, voice, latents, _seed(utterance.seed, 0), cap)
-        track = Track(torch.from_numpy(speaker).to(self._device), utterance.speed)
+        with enough_memory():
+            track = Track(torch.from_numpy(speaker).to(self._device), utterance.speed)
         self._scheduler.add(utterance.id, utterance.interactive, self._runner.takes(job))
         self._speeches[utterance.id] = _Speech(utterance, job, track)
 

@@ -19,6 +19,7 @@ import os
 import pickle
 import re
 import struct
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,10 @@ _CONFIGURATIONS = (
     "TTS.tts.models.xtts.XttsAudioConfig",
     "TTS.config.shared_configs.BaseDatasetConfig",
 )
-_IMPORT_AGAIN = "Fetch or import the weights again: moksori weights fetch xtts-v2."
+# PyTorch writes entries as they are: one that is packed could come to any size when it is read. The published
+# model.pth has some 150 KB of names and shapes beside its tensors.
+_MOST_PICKLED = 2**22
+IMPORT_AGAIN = "Fetch or import the weights again: moksori weights fetch xtts-v2."
 _NEEDED = ("gpt.", "hifigan_decoder.", "mel_stats")
 _UNNEEDED = ("gpt.gpt_inference.", "gpt.text_head.", "gpt.gpt.wte.", "gpt.gpt.wpe.")
 _FOLDED = re.compile(r"(.*)\.(?:parametrizations\.weight\.original0|weight_g)$")
@@ -113,7 +117,7 @@ class Weights:
         full = self._prefix + name
         read = self._tensors.get(full)
         if read is None:
-            raise EngineUnavailable(f"{self._source} lacks the tensor {full}.", fix=_IMPORT_AGAIN)
+            raise EngineUnavailable(f"{self._source} lacks the tensor {full}.", fix=IMPORT_AGAIN)
         tensor = read()
         copy = tensor.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
         _give_back(tensor)
@@ -156,13 +160,13 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 def _model_files(folder: Path) -> list[Path]:
     """One or two files with the weights of a folder that lacks nothing, the converted one first."""
     if not folder.is_dir():
-        raise EngineUnavailable(f"There is no folder {folder}.", fix=_IMPORT_AGAIN)
+        raise EngineUnavailable(f"There is no folder {folder}.", fix=IMPORT_AGAIN)
     found = [folder / name for name in (CONVERTED, OFFICIAL) if (folder / name).is_file()]
     missing = [name for name in ("config.json", "vocab.json") if not (folder / name).is_file()]
     if not found:
         missing.append(f"{OFFICIAL} (or {CONVERTED})")
     if missing:
-        raise EngineUnavailable(f"{folder} lacks {', '.join(missing)}.", fix=_IMPORT_AGAIN)
+        raise EngineUnavailable(f"{folder} lacks {', '.join(missing)}.", fix=IMPORT_AGAIN)
     return found
 
 
@@ -173,7 +177,7 @@ def _open(folder: Path, source: Path) -> Checkpoint:
     absent = [part for part in _NEEDED if not any(name.startswith(part) for name in tensors)]
     if absent:
         raise EngineUnavailable(
-            f"{source} is no XTTS v2 model: it has no tensor under {', '.join(absent)}.", fix=_IMPORT_AGAIN
+            f"{source} is no XTTS v2 model: it has no tensor under {', '.join(absent)}.", fix=IMPORT_AGAIN
         )
     shapes = {name: each.shape for name, each in tensors.items()}
     wrong = layout.problem(settings, shapes)
@@ -184,7 +188,7 @@ def _open(folder: Path, source: Path) -> Checkpoint:
             wrong = f"knows {text_tokens} text tokens, and config.json begins and ends texts with {marks}"
     if wrong:
         raise EngineUnavailable(
-            f"{source} {wrong}.", fix=f"Weights and config.json must be of one model. {_IMPORT_AGAIN}"
+            f"{source} {wrong}.", fix=f"Weights and config.json must be of one model. {IMPORT_AGAIN}"
         )
     weights = Weights({name: each.read for name, each in tensors.items()}, source)
     return Checkpoint(folder, settings, weights, text_tokens, converted)
@@ -205,7 +209,7 @@ def convert(folder: Path, target: Path, precision: Literal["fp32", "fp16"] = "fp
         raise EngineUnavailable(
             f"{folder} has no {OFFICIAL}, and {CONVERTED} holds the numbers of {kept}: in {precision} they "
             "would be no nearer to the official ones.",
-            fix=_IMPORT_AGAIN,
+            fix=IMPORT_AGAIN,
         )
     target.mkdir(parents=True, exist_ok=True)
     _sweep(target)
@@ -262,7 +266,7 @@ def _settings(path: Path) -> Settings:
         _check(settings)
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise EngineUnavailable(
-            f"{path} is no configuration of XTTS v2 ({type(error).__name__}: {error}).", fix=_IMPORT_AGAIN
+            f"{path} is no configuration of XTTS v2 ({type(error).__name__}: {error}).", fix=IMPORT_AGAIN
         ) from error
     if not model.get("gpt_use_perceiver_resampler", False):
         raise EngineUnavailable(
@@ -299,6 +303,7 @@ def _stand_in(name: str) -> type:
 
 def _official_tensors(path: Path) -> dict[str, _Stored]:
     try:
+        _check_archive(path)
         with torch.serialization.safe_globals([(_stand_in(name), name) for name in _CONFIGURATIONS]):
             loaded = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         state = loaded.get("model", loaded)
@@ -308,6 +313,7 @@ def _official_tensors(path: Path) -> dict[str, _Stored]:
         OSError,
         RuntimeError,
         ValueError,
+        zipfile.BadZipFile,
         pickle.UnpicklingError,
         KeyError,
         AttributeError,
@@ -315,8 +321,17 @@ def _official_tensors(path: Path) -> dict[str, _Stored]:
     ) as error:
         raise EngineUnavailable(
             f"{path} is damaged, or holds more than weights ({type(error).__name__}).",
-            fix=f"It is read without running code in it, on purpose. {_IMPORT_AGAIN}",
+            fix=f"It is read without running code in it, on purpose. {IMPORT_AGAIN}",
         ) from error
+
+
+def _check_archive(path: Path) -> None:
+    """Raises ValueError for what would be far larger when it is read than it is in the file."""
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            most = _MOST_PICKLED if entry.filename.endswith("data.pkl") else math.inf
+            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > most:
+                raise ValueError(entry.filename)
 
 
 def _plain(items: Mapping[str, Any]) -> Iterator[tuple[str, layout.Shape, Callable[[], Tensor]]]:
@@ -362,9 +377,9 @@ def _converted_tensors(path: Path) -> dict[str, _Stored]:
         metadata = file.metadata() or {}
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (OSError, safetensors.SafetensorError) as error:
-        raise EngineUnavailable(f"{path} is damaged ({error}).", fix=_IMPORT_AGAIN) from error
+        raise EngineUnavailable(f"{path} is damaged ({error}).", fix=IMPORT_AGAIN) from error
     if metadata.get("format") != FORMAT:
-        raise EngineUnavailable(f"{path} was not written by this version's conversion.", fix=_IMPORT_AGAIN)
+        raise EngineUnavailable(f"{path} was not written by this version's conversion.", fix=IMPORT_AGAIN)
 
     def reading(name: str) -> Callable[[], Tensor]:
         return lambda: file.get_tensor(name)

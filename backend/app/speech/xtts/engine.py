@@ -10,6 +10,7 @@ import importlib.metadata
 import importlib.util
 import logging
 import os
+import runpy
 import sys
 import threading
 from collections import deque
@@ -41,6 +42,10 @@ NAME = "xtts"
 SAMPLE_RATE = 24000
 _INSTALL = "Install PyTorch beside the service: pip install 'moksori[xtts]'."
 _FETCH = "Fetch or import the weights: moksori weights fetch xtts-v2."
+_CHECK = (
+    "The log says more. If it is the GPU, see whether `nvidia-smi` finds it well, and its driver new enough for this "
+    "PyTorch, and start the worker again; with CUDA_VISIBLE_DEVICES= the processor speaks."
+)
 # NVIDIA's driver is there: on Linux, and in Windows' Linux.
 _DEVICES = ("/dev/nvidiactl", "/dev/dxg")
 _log = logging.getLogger(__name__)
@@ -50,12 +55,46 @@ def has_gpu() -> bool:
     """Whether it is a GPU that would speak here. Imports PyTorch only where there seems to be one."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") == "" or not any(map(os.path.exists, _DEVICES)):
         return False
-    if importlib.util.find_spec("torch") is None:
+    try:
+        found = bool(_pytorch().cuda.is_available())
+    except EngineUnavailable as error:
+        _log.warning("tts.xtts.gpu_unusable", extra={"error": str(error), "fix": error.fix})
         return False
-    wait_briefly()
-    import torch
+    if not found:
+        _log.warning("tts.xtts.gpu_unusable", extra={"error": "PyTorch finds none.", "fix": _CHECK})
+    return found
 
-    return torch.cuda.is_available()
+
+def _pytorch() -> Any:
+    """Raises EngineUnavailable, also where PyTorch is installed and breaks: it may lack a library of CUDA's."""
+    if importlib.util.find_spec("torch") is None:
+        raise EngineUnavailable("The xtts engine needs PyTorch, which is not installed.", fix=_INSTALL)
+    wait_briefly()
+    try:
+        import torch
+    except Exception as error:
+        raise EngineUnavailable(
+            f"PyTorch is installed, but cannot be imported ({_said(error)}).",
+            fix="Install it again: uv pip install --reinstall torch.",
+        ) from error
+    return torch
+
+
+def _cuda() -> str | None:
+    """The CUDA that PyTorch was built for, by the file that it has it from: importing it takes seconds."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return None
+    with suppress(OSError):
+        cuda: str | None = runpy.run_path(str(Path(spec.origin).with_name("version.py"))).get("cuda")
+        return cuda
+    return None
+
+
+def _said(error: Exception) -> str:
+    """The first line: CUDA's errors go on with hints for those who write kernels."""
+    first, *_ = str(error).splitlines() or [""]
+    return f"{type(error).__name__}: {first}"
 
 
 class XttsEngine:
@@ -94,21 +133,30 @@ class XttsEngine:
         with self._loading:
             if self._worker is not None and self._worker.alive:
                 return
-            if importlib.util.find_spec("torch") is None:
-                raise EngineUnavailable(
-                    "The xtts engine needs PyTorch, which is not installed.", fix=_INSTALL
-                )
             if self._folder is None:
                 raise EngineUnavailable("There are no XTTS v2 weights here.", fix=_FETCH)
-            wait_briefly()
             library.prepare()
-            from app.speech.xtts.model import Model
-
+            _pytorch()
             self._model = self._worker = None  # of one that broke: there may be no room for two
-            self._model = Model(self._folder, self._precision, self._threads)
-            batch = self._model.batch(self._slots)
-            batch.prepare()
+            self._model, batch = self._loaded_from(self._folder)
             self._worker = _Worker(batch)
+
+    def _loaded_from(self, folder: Path) -> tuple[Model, Batch]:
+        """Raises EngineUnavailable, and TooLittleMemory, which may be over at the next try."""
+        from app.speech.xtts.batch import enough_memory
+        from app.speech.xtts.model import Model
+
+        try:
+            with enough_memory():
+                model = Model(folder, self._precision, self._threads)
+                batch = model.batch(self._slots)
+                batch.prepare()
+        except SpeechError:
+            raise
+        except Exception as error:  # of CUDA or Triton, say
+            _log.exception("tts.xtts.not_loaded")
+            raise EngineUnavailable(f"XTTS v2 cannot be loaded ({_said(error)}).", fix=_CHECK) from error
+        return model, batch
 
     def close(self) -> None:
         with self._loading:
@@ -140,6 +188,8 @@ class XttsEngine:
         for package in ("torch", "tokenizers", "safetensors"):
             with suppress(importlib.metadata.PackageNotFoundError):
                 versions[package] = importlib.metadata.version(package)
+        if cuda := _cuda():
+            versions["cuda"] = cuda
 
         def status(available: bool, detail: str, fix: str = "") -> EngineStatus:
             return EngineStatus(NAME, available, detail, fix, self._device(), versions)

@@ -31,13 +31,15 @@ _STAGES, _REDUCTION, _ATTENTION, _ROWS = (1, 2, 3, 4), 8, 128, 8  # of the speak
 def problem(settings: Settings, found: Mapping[str, Shape]) -> str | None:
     """What is missing among tensors found, or has another shape than it must have; None: nothing.
 
-    What is there besides does not matter.
+    What is there besides does not matter, but for layers: to speak with some of them is to speak nonsense.
     """
     for name, shape in _tensors(settings, found):
         if name not in found:
             return f"lacks the tensor {name}"
         if found[name] != shape:
             return f"has {name} in the shape {found[name]}, and config.json or the design asks for {shape}"
+    if any(name.startswith(f"gpt.gpt.h.{settings.layers}.") for name in found):
+        return f"has more layers than the {settings.layers} of config.json"
     return None
 
 

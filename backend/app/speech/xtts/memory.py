@@ -18,6 +18,9 @@ _REST = 1.9e9
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _LOADING, _AT_WORK = 2**20, 2**25  # bytes from which a piece is returned when it is freed; the most there is
 _MOST_SLOTS = {"cpu": 32, "cuda": 64}  # more gain little
+_NO_MEMORY = 2  # cudaErrorMemoryAllocation (driver_types.h): of a launch or a recording
+# On the CPU PyTorch has no type for it (c10/core/impl/alloc_cpu.cpp), nor have Triton, cuBLAS, cuFFT and cuDNN.
+_SAYING_SO = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
 
 
 # Positions of a cache in pages that there are for each slot: a voice, 100 tokens and 17 s of audio. An utterance
@@ -71,9 +74,11 @@ def _keep(mallopt: Callable[[int, int], int], bytes: int) -> None:
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether memory was short. On the CPU PyTorch has no type for it (c10/core/impl/alloc_cpu.cpp)."""
+    """Whether memory was short, the processor's or the GPU's."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     if isinstance(error, OSError):  # of a mapping
         return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    if getattr(error, "error_code", None) == _NO_MEMORY:  # of a torch.AcceleratorError
+        return True
+    return isinstance(error, RuntimeError) and any(said in str(error) for said in _SAYING_SO)

@@ -11,16 +11,18 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from app.kit import limits
 from app.speech.interface import Audio, EngineUnavailable, Recording, VoiceState
 from app.speech.recordings import LEAST_SECONDS
-from app.speech.xtts import memory
+from app.speech.xtts import gpu, memory
 from app.speech.xtts.batch import ENGINE, Batch, arrays_of
-from app.speech.xtts.checkpoint import Checkpoint, open_checkpoint
+from app.speech.xtts.checkpoint import IMPORT_AGAIN, Checkpoint, open_checkpoint
 from app.speech.xtts.compiled import library
 from app.speech.xtts.conditioning import Conditioning
 from app.speech.xtts.gpt import Gpt
+from app.speech.xtts.gpu.building import COMPILER
 from app.speech.xtts.gpu.losing import leave_if_lost
 from app.speech.xtts.linear import Precision
 from app.speech.xtts.measuring import Measuring
@@ -74,6 +76,8 @@ class Model:
             self.description += ", compiled for this processor"
         elif library.capable(self.device) and library.library() is None:
             self.description += "; with a C compiler (Debian: gcc, libc6-dev) it would be faster"
+        elif gpu.capable(self.device) and not gpu.usable(self.device):
+            self.description += f"; with {COMPILER} it would be faster"
 
     def batch(self, slots: int | None = None, sampling: Sampling | None = None) -> Batch:
         """A batch of its own buffers over these weights; without `sampling`, as config.json has it."""
@@ -97,8 +101,12 @@ class Model:
         return memory.slots_within(limits.memory(), weights, slot, "cpu")
 
     def condition(self, recordings: Sequence[Recording]) -> VoiceState:
-        """Raises BadRecording."""
+        """Raises BadRecording, and EngineUnavailable where it is the weights that are damaged."""
         latents, speaker = self._conditioning(recordings)
+        if not (latents.isfinite().all() and speaker.isfinite().all()):  # though the recordings are
+            raise EngineUnavailable(
+                "The weights hold no numbers: what they make of a recording is none.", fix=IMPORT_AGAIN
+            )
         return VoiceState(
             ENGINE,
             {"latents": latents.cpu().numpy(), "speaker": speaker.cpu().numpy()},
@@ -107,25 +115,26 @@ class Model:
 
     @torch.inference_mode()
     def similarity(self, audio: Audio, sample_rate: int, voice: VoiceState) -> float | None:
-        """Cosine of speaker embeddings; None for a clip too short to tell, or without the memory to."""
+        """Cosine of speaker embeddings; None for a clip too short to tell, or where measuring it breaks."""
         _, speaker = arrays_of(voice, self.settings.channels, self.fingerprint)
         if len(audio) < LEAST_SECONDS * sample_rate:
             return None
         samples = torch.from_numpy(np.array(audio, np.float32))
-        # A measurement to two digits, and every take's: it need not be dearer than speaking is.
-        if self._measuring is not None:
-            try:
-                embedding = self._measuring(samples, sample_rate)
-            except Exception as error:
-                if not memory.ran_out(error):
-                    leave_if_lost(self.device)
-                    raise
-                _log.warning("tts.xtts.no_memory_for_similarity")  # a take is worth more than its figure
-                return None
-        else:
-            with alone():  # beside the engine, threads that wait for one another cost half as much again
-                embedding = self._speaker.measure(resample(samples, sample_rate, SPEAKER_RATE))
+        try:
+            embedding = self._measured(samples, sample_rate)
+        except Exception as error:
+            if not memory.ran_out(error):
+                leave_if_lost(self.device)
+            _log.warning("tts.xtts.no_similarity", exc_info=error)  # a take is worth more than its figure
+            return None
         return float(F.cosine_similarity(embedding, torch.from_numpy(speaker), dim=0))
+
+    def _measured(self, samples: Tensor, rate: int) -> Tensor:
+        """A measurement to two digits, and every take's: it need not be dearer than speaking is."""
+        if self._measuring is not None:
+            return self._measuring(samples, rate)
+        with alone():  # beside the engine, threads that wait for one another cost half as much again
+            return self._speaker.measure(resample(samples, rate, SPEAKER_RATE))
 
 
 def best_precision(device: torch.device) -> Precision:

@@ -19,7 +19,7 @@ from app.speech.interface import (
     Utterance,
     VoiceState,
 )
-from app.speech.xtts.batch import Batch, TextTooLong, _Piece, cap_of
+from app.speech.xtts.batch import Batch, TextTooLong, TooLittleMemory, _Piece, cap_of
 from app.speech.xtts.model import Model
 from app.speech.xtts.scheduler import Scheduler
 from app.speech.xtts.vocoder import CONTEXT, HOP, RATE
@@ -412,6 +412,19 @@ def test_memory_that_stays_short_fails_each_once(
                 assert where == "release"
     # There is memory again.
     assert set(audio_of(run(batch, [replace(some[0], stream=False)]))) == {names[0]}
+
+
+def test_memory_that_is_short_when_it_is_added_may_be_there_later(
+    ending: Model, voice: VoiceState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = ending.batch(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "from_numpy", Trouble(torch.from_numpy, NO_MEMORY[0]))
+        with pytest.raises(TooLittleMemory) as short:
+            batch.add(utterance(voice, "a"))
+    assert short.value.retry
+    assert not batch.busy
+    batch.add(utterance(voice, "a"))
 
 
 def test_run_aways_of_a_step_that_breaks_are_heard_of(

@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,22 @@ def test_code_in_a_pickle_is_not_run(folder: Path, tmp_path: Path, how: str) -> 
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("what", ["packed", "long"])
+def test_an_archive_that_would_swell_is_not_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    path = folder / "model.pth"
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    kind, more = (zipfile.ZIP_DEFLATED, b"") if what == "packed" else (zipfile.ZIP_STORED, b"0" * 2**22)
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content + more if name.endswith("data.pkl") else content)
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("It was read."))
+    with pytest.raises(EngineUnavailable, match="damaged"):
+        open_checkpoint(folder)
+
+
 def test_something_else_entirely(folder: Path) -> None:
     resave(folder, lambda _: {"model": {"encoder.weight": torch.zeros(3)}})
     with pytest.raises(EngineUnavailable, match="no XTTS v2 model"):
@@ -131,6 +148,7 @@ def test_a_missing_tensor_is_named(folder: Path) -> None:
     [
         ("gpt_n_model_channels", 128, "shape"),
         ("gpt_layers", 3, r"gpt\.gpt\.h\.2"),
+        ("gpt_layers", 1, "more layers than the 1 of"),
         ("gpt_num_audio_tokens", 1100, "shape"),
         ("gpt_max_audio_tokens", 200, "shape"),
         ("gpt_max_text_tokens", 100, "shape"),

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from app.speech.interface import (
     Clip,
@@ -248,6 +249,23 @@ def test_ping_says_what_to_do(engine: XttsEngine, tmp_path: Path) -> None:
         XttsEngine(tmp_path).load()
 
 
+@pytest.mark.parametrize(
+    ("text", "cuda"),
+    [("cuda: Optional[str] = '13.2'", "13.2"), ("cuda: Optional[str] = None", None), (None, None)],
+)
+def test_ping_says_which_cuda_pytorch_was_built_for(
+    text: str | None, cuda: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert XttsEngine(None).ping().versions.get("cuda") == torch.version.cuda
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise AssertionError('It was imported.')")
+    if text is not None:
+        (tmp_path / "torch" / "version.py").write_text(f"from typing import Optional\n{text}\n")
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert XttsEngine(None).ping().versions.get("cuda") == cuda
+
+
 def test_pytorch_is_imported_no_sooner_than_needed(ending_folder: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from app.speech.xtts import XttsEngine;"
@@ -279,6 +297,57 @@ def test_a_gpu_is_one_that_pytorch_can_use(
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert has_gpu() is found
+
+
+@pytest.fixture
+def broken_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is installed and lacks a library of CUDA's."""
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise OSError('libcublas.so.12: cannot open')")
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("broken_torch")
+def test_a_pytorch_that_breaks_is_told_and_is_no_gpu(
+    engine: XttsEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("app.speech.xtts.engine._DEVICES", [str(tmp_path)])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert not has_gpu()
+    (told,) = caplog.records
+    assert told.message == "tts.xtts.gpu_unusable"
+    assert "libcublas" in told.__dict__["error"]
+    with pytest.raises(EngineUnavailable, match=r"OSError: libcublas\.so\.12") as refusal:
+        engine.load()
+    assert "install" in refusal.value.fix
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "retry"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), "out_of_memory", True),
+        (RuntimeError("Triton Error [CUDA]: out of memory"), "out_of_memory", True),
+        (torch.AcceleratorError("CUDA error: no kernel image\nA hint."), "engine_unavailable", False),
+        (OSError("a file that breaks off"), "engine_unavailable", False),
+    ],
+)
+@pytest.mark.parametrize("place", ["model.Gpt", "batch.Batch.prepare"])
+def test_what_breaks_while_it_is_loaded_says_what_to_do_and_loading_may_follow(
+    place: str, error: Exception, code: str, retry: bool, engine: XttsEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"app.speech.xtts.{place}", fail)
+        with pytest.raises(SpeechError) as refusal:
+            engine.load()
+    assert (refusal.value.code, refusal.value.retry) == (code, retry)
+    assert refusal.value.fix
+    assert "hint" not in str(refusal.value)
+    engine.load()
+    assert engine.ping().available
 
 
 def test_a_similarity_takes_a_core_where_there_is_no_gpu(engine: XttsEngine) -> None:

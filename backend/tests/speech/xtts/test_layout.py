@@ -70,6 +70,11 @@ def test_what_is_there_besides_does_not_matter(opened: Checkpoint, shapes: Shape
     assert layout.problem(opened.settings, shapes | others) is None
 
 
+def test_layers_left_over_are_refused(opened: Checkpoint, shapes: Shapes) -> None:
+    found = layout.problem(opened.settings, shapes | {"gpt.gpt.h.2.ln_1.weight": (64,)})
+    assert found == "has more layers than the 2 of config.json"
+
+
 def test_a_block_that_nobody_has_is_not_looked_for_for_ever(opened: Checkpoint, shapes: Shapes) -> None:
     prefix = "hifigan_decoder.speaker_encoder.layer1"
     found = layout.problem(opened.settings, shapes | {f"{prefix}.7.bn1.weight": (8,)})

@@ -5,6 +5,7 @@ import os
 import resource
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,6 +60,33 @@ def test_memory_that_ran_out_is_told_from_other_faults() -> None:
     with pytest.raises(MemoryError) as nor_here:
         np.empty(2**60, np.uint8)
     assert memory.ran_out(nor_here.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "is_so"),
+    [
+        ("CUDA error: out of memory", True),  # as torch.AcceleratorError
+        ("Triton Error [CUDA]: out of memory", True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED", True),
+        ("cuFFT error: CUFFT_ALLOC_FAILED", True),
+        ("CUDA error: an illegal memory access was encountered", False),
+        ("Triton Error [CUDA]: device kernel image is invalid", False),
+        ("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED", False),
+    ],
+)
+def test_a_gpu_runs_out_of_memory_in_many_words(said: str, is_so: bool) -> None:
+    assert memory.ran_out(RuntimeError(said)) is is_so
+    assert memory.ran_out(torch.AcceleratorError(said)) is is_so
+
+
+def test_an_accelerators_error_is_told_by_its_number() -> None:
+    error: Any = torch.AcceleratorError("said in other words")
+    assert not memory.ran_out(error)
+    error.error_code = 700  # cudaErrorIllegalAddress
+    assert not memory.ran_out(error)
+    error.error_code = 2
+    assert memory.ran_out(error)
 
 
 def test_memory_freed_while_loading_is_given_back() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 import torch
 
 from app.kit import limits
-from app.speech.interface import EngineUnavailable, Recording
+from app.speech.interface import BadVoice, EngineUnavailable, Recording
 from app.speech.xtts.checkpoint import convert
 from app.speech.xtts.linear import Precision
 from app.speech.xtts.measuring import Measuring
@@ -81,6 +83,19 @@ def test_recordings_in_any_memory(tiny: Model) -> None:
         assert tiny.similarity(audio, 22050, voice) == pytest.approx(1.0, abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    "damaged", ["gpt.conditioning_perceiver.norm.gamma", "hifigan_decoder.speaker_encoder.fc.weight"]
+)
+def test_damaged_weights_are_not_laid_on_the_voice(tiny_folder: Path, tmp_path: Path, damaged: str) -> None:
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "damaged"))
+    state = torch.load(folder / "model.pth", weights_only=True)
+    state["model"][damaged][0] = torch.nan
+    torch.save(state, folder / "model.pth")
+    with pytest.raises(EngineUnavailable, match="weights hold no numbers") as refusal:
+        Model(folder, "fp32").condition([Recording(recording(0, 1.0, 22050), 22050)])
+    assert "weights fetch" in refusal.value.fix
+
+
 def test_too_short_to_tell_who_speaks(tiny: Model) -> None:
     voice = tiny.condition([Recording(recording(0, 1.0, 22050), 22050)])
     assert tiny.similarity(recording(0, 0.05, 24000), 24000, voice) is None
@@ -100,15 +115,42 @@ def test_similarities_computed_together_are_the_same(tiny: Model, monkeypatch: p
     assert tiny.similarity(recording(0, 0.05, 24000), 24000, voice) is None
 
 
-def test_a_take_is_not_lost_for_want_of_a_similarity(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of other faults one hears."""
+def test_a_take_is_not_lost_for_want_of_a_similarity(
+    tiny: Model, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever broke, and wherever it is measured; but a voice that is not one is told of."""
     voice = tiny.condition([Recording(recording(0, 1.0, 22050), 22050)])
-    faults: list[Exception] = [torch.OutOfMemoryError("no memory"), ZeroDivisionError()]
+    faults = [torch.OutOfMemoryError("no memory"), RuntimeError("CUDNN_STATUS_EXECUTION_FAILED")]
 
     def broken(*_: object) -> torch.Tensor:
-        raise faults.pop(0)
+        raise faults[-1]
 
-    monkeypatch.setattr(tiny, "_measuring", broken)
-    assert tiny.similarity(recording(0, 1.0, 22050), 22050, voice) is None
-    with pytest.raises(ZeroDivisionError):
-        tiny.similarity(recording(0, 1.0, 22050), 22050, voice)
+    monkeypatch.setattr(tiny._speaker, "measure", broken)
+    while faults:
+        for measuring in (broken, None):
+            monkeypatch.setattr(tiny, "_measuring", measuring)
+            assert tiny.similarity(recording(0, 1.0, 22050), 22050, voice) is None
+        assert [record.message for record in caplog.records] == ["tts.xtts.no_similarity"] * 2
+        caplog.clear()
+        faults.pop()
+    with pytest.raises(BadVoice):
+        tiny.similarity(recording(0, 1.0, 22050), 22050, replace(voice, engine="mock"))
+
+
+def test_a_lost_gpu_is_left_when_a_similarity_finds_it(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not asked where memory ran out, for that may be while another thread records."""
+    voice = tiny.condition([Recording(recording(0, 1.0, 22050), 22050)])
+    left: list[torch.device] = []
+    monkeypatch.setattr("app.speech.xtts.model.leave_if_lost", left.append)
+
+    def similarity(error: Exception) -> float | None:
+        def broken(*_: object) -> torch.Tensor:
+            raise error
+
+        monkeypatch.setattr(tiny, "_measuring", broken)
+        return tiny.similarity(recording(0, 1.0, 22050), 22050, voice)
+
+    assert similarity(torch.OutOfMemoryError("no memory")) is None
+    assert left == []
+    assert similarity(torch.AcceleratorError("CUDA error: unspecified launch failure")) is None
+    assert left == [tiny.device]

@@ -90,7 +90,7 @@ def _library() -> Any:
     text = b"".join((_FOLDER / name).read_bytes() for name in (*_SOURCES, *_HEADERS))
     name = hashlib.sha256(text + " ".join(_flags()).encode()).hexdigest()[:16]
     try:
-        folder = _cache_folder()
+        folder = cache_folder()
         path = folder / f"xtts-{name}.so"
         if not path.is_file():
             _compile(compiler, path)
@@ -135,7 +135,7 @@ def _compile(compiler: str, path: Path) -> None:
     fresh.replace(path)
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
     """Where only this user writes: what lies there is run."""
     try:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "moksori"

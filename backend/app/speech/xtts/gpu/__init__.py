@@ -7,10 +7,17 @@ from functools import cache
 
 import torch
 
+from app.speech.xtts.gpu.building import builds
+
 
 @cache
 def usable(device: torch.device) -> bool:
-    """Whether the kernels run on a device: NVIDIA's, from Ampere on. Elsewhere PyTorch's own operations do."""
+    """Whether the kernels run on a device. Elsewhere PyTorch's own operations do."""
+    return capable(device) and builds()
+
+
+def capable(device: torch.device) -> bool:
+    """Whether the kernels are for a device: NVIDIA's, from Ampere on."""
     return (
         device.type == "cuda"
         and torch.version.cuda is not None
