@@ -6,7 +6,6 @@ PyTorch is imported when the engine is loaded, and not before: the service works
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import importlib.util
 import logging
 import os
@@ -19,6 +18,7 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from app.speech import packages
 from app.speech.interface import (
     Audio,
     Clip,
@@ -184,10 +184,7 @@ class XttsEngine:
             worker.cancel(utterance_id)
 
     def ping(self) -> EngineStatus:
-        versions = {}
-        for package in ("torch", "tokenizers", "safetensors"):
-            with suppress(importlib.metadata.PackageNotFoundError):
-                versions[package] = importlib.metadata.version(package)
+        versions = packages.versions("torch", "tokenizers", "safetensors")
         if cuda := _cuda():
             versions["cuda"] = cuda
 

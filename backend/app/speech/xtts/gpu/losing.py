@@ -16,7 +16,7 @@ def is_lost(device: torch.device) -> bool:
     if device.type != "cuda":
         return False
     try:
-        torch.cuda.synchronize(device)
+        torch.cuda.current_stream(device).synchronize()  # another one may be recording
     except RuntimeError:
         return True
     return False

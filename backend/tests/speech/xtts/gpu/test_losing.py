@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,11 +17,12 @@ def test_one_that_answers_with_errors_only_is_lost(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(os, "kill", lambda *call: left.append(call))
     answers: list[Exception | None] = []
 
-    def answer(_device: object) -> None:
+    def answer() -> None:
         if error := answers.pop():
             raise error
 
-    monkeypatch.setattr(torch.cuda, "synchronize", answer)
+    stream = SimpleNamespace(synchronize=answer)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: stream)
     device = torch.device("cuda")
     answers = [None, None]
     assert not is_lost(device)
