@@ -9,7 +9,7 @@ UV := $(BIN)/uv
 LOCKS := $(BACKEND)/requirements
 export UV_LINK_MODE ?= copy
 
-.PHONY: help setup demo run test check format bench korean coqui reference lock clean
+.PHONY: help setup demo run test check format bench korean coqui reference lock
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'

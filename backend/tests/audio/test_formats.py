@@ -166,9 +166,13 @@ def test_digital_silence_stays_so(silence):
     assert set(encode(silence(1.0), 24_000, "alaw")) == {0xD5}
 
 
-def test_nothing_at_all_is_a_file_still():
-    for name in FORMATS:
-        encode(np.zeros(0, dtype=np.float32), 24_000, name)
+def test_nothing_at_all_is_encoded_as_nothing():
+    for name, form in FORMATS.items():
+        data = encode(np.zeros(0, dtype=np.float32), 24_000, name)
+        if form.container in ("WAV", "OGG"):
+            assert len(sf.read(io.BytesIO(data))[0]) == 0
+        else:
+            assert data == b""
 
 
 def test_a_name_that_no_format_has():

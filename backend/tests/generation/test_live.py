@@ -377,4 +377,6 @@ def test_a_folder_that_cannot_be_written_offers_nothing(service: Service) -> Non
     folder.touch()
     offered = LiveServer(service.container, "w3")
     offered.start()
+    assert not offered._thread.is_alive()
+    assert listening._workers(service.container.settings.state_dir) == []
     offered.stop()

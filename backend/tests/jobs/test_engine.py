@@ -33,8 +33,22 @@ def test_a_worker_comes_and_goes_in_silence(
 def test_migrating_again_changes_nothing(empty_database_url: str) -> None:
     database = Database(empty_database_url)
     migrate(database)
+    with database.session() as session:
+        Jobs(database).enqueue(session, "work", {}, job_id="a")
+    before = _tables(database)
     migrate(database)
+    assert _tables(database) == before
+    assert Jobs(database).states(["a"])
     database.close()
+
+
+def _tables(database: Database) -> dict[str, list[str]]:
+    inspector = sa.inspect(database.engine)
+    schema = None if database.engine.dialect.name == "sqlite" else "dbos"
+    return {
+        table: [str(column) for column in inspector.get_columns(table, schema)]
+        for table in inspector.get_table_names(schema)
+    }
 
 
 def test_the_engines_own_commits_wait_for_the_disk_only_where_their_order_needs_it(tmp_path: Path) -> None:

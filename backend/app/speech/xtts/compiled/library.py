@@ -83,16 +83,16 @@ def library() -> Any:
 
 @cache
 def _library() -> Any:
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if compiler is None:
-        _log.warning("tts.xtts.no_compiler")
-        return None
     text = b"".join((_FOLDER / name).read_bytes() for name in (*_SOURCES, *_HEADERS))
     name = hashlib.sha256(text + " ".join(_flags()).encode()).hexdigest()[:16]
     try:
         folder = cache_folder()
         path = folder / f"xtts-{name}.so"
-        if not path.is_file():
+        if not path.is_file():  # what was compiled once needs no compiler any more
+            compiler = shutil.which(os.environ.get("CC", "cc"))
+            if compiler is None:
+                _log.warning("tts.xtts.no_compiler")
+                return None
             _compile(compiler, path)
         found = ctypes.CDLL(str(path))
     except (OSError, subprocess.SubprocessError) as error:
