@@ -16,6 +16,7 @@ BACKEND = Path(__file__).resolve().parent.parent
 # The guide writes `.env` wherever the operator happens to stand: in the project, or in backend/.
 ENV_FILES = (BACKEND.parent / ".env", BACKEND / ".env", Path(".env"))
 
+LARGEST_UPLOAD = 200 * 2**20  # bytes; what is larger is not decoded
 EngineName = Literal["auto", "xtts", "coqui", "builtin", "mock"]
 Precision = Literal["auto", "fp32", "bf16", "int8"]
 
@@ -43,14 +44,14 @@ class Settings(BaseSettings):
         0, ge=0, le=512, description="scripts at work at once in a worker; 0: twice what xtts speaks together on "
         "a processor, three times on a GPU, so that those that are being finished leave no slot empty",
     )  # fmt: skip
-    beat_seconds: float = Field(5.0, gt=0)
+    beat_seconds: float = Field(5.0, gt=0, description="how often a worker says that it is there")
     silent_seconds: float = Field(30.0, gt=0, description="a worker silent this long is taken for dead")
     sweep_seconds: float = Field(600.0, gt=0, description="how often leftovers are looked for")
-    orphan_seconds: float = Field(1800.0, ge=0, description="age at which a file without a row is swept")
+    orphan_seconds: float = Field(1800.0, ge=60, description="age at which a file without a row is swept")
     retention_days: int = Field(
         0, ge=0, description="older takes go, approved and current ones spared; 0: none"
     )
-    job_retention_days: int = Field(30, ge=1)
+    job_retention_days: int = Field(30, ge=1, description="days after which jobs that are over are forgotten")
 
     best_effort: bool = Field(
         False, description="speak texts with unclear characters left out, not fail them"
@@ -58,9 +59,11 @@ class Settings(BaseSettings):
     take_loudness: float = Field(-19.0, ge=-40, le=-9, description="LUFS of every take")
     take_true_peak: float = Field(-1.5, ge=-12, le=0, description="dBTP limit of every take")
 
-    upload_max_bytes: int = 200 * 2**20
-    text_max_chars: int = 5000
-    login_minutes: int = Field(60, ge=1)
+    upload_max_bytes: int = Field(
+        LARGEST_UPLOAD, ge=1, le=LARGEST_UPLOAD, description="of a recording or a sheet"
+    )
+    text_max_chars: int = Field(5000, ge=1, description="characters of a recording's transcript")
+    login_minutes: int = Field(60, ge=1, description="after which one signs in again")
     login_tries: int = Field(10, ge=1, description="failed logins in 15 minutes before 429")
     voices_public: bool = Field(False, description="the OpenAI voice and model lists need no token")
     voice_aliases: Annotated[dict[str, str], NoDecode] = Field(
@@ -81,10 +84,19 @@ class Settings(BaseSettings):
         except (ValueError, RecursionError):
             raise ValueError("this is no JSON") from None
 
-    @field_validator("data_dir")
+    @field_validator("data_dir", "weights_dir")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().resolve()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value.expanduser().resolve() if value else None
+
+    @field_validator("silent_seconds")
+    @classmethod
+    def _longer_than_a_beat(cls, value: float, info: ValidationInfo) -> float:
+        if value < 2 * info.data.get("beat_seconds", 0.0):
+            raise ValueError(
+                "a worker that beats in time would be taken for dead: at least twice beat_seconds"
+            )
+        return value
 
     @cached_property
     def state_dir(self) -> Path:

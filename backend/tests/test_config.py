@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from app import config
+from app.audio.decode import LIMITS
 from app.config import Settings, load_settings
 
 
@@ -109,11 +111,33 @@ def test_the_environment_has_the_last_word_on_the_cards(
         {"retention_days": -1},
         {"login_tries": 0},
         {"xtts_precision": "fp16"},
+        {"upload_max_bytes": 0},
+        {"upload_max_bytes": LIMITS.max_bytes + 1},
+        {"beat_seconds": 5, "silent_seconds": 9},
     ],
 )
 def test_a_wrong_value_is_refused(wrong: dict) -> None:
     with pytest.raises(ValidationError):
         load_settings(**wrong)
+
+
+def test_a_folder_may_be_written_as_in_a_shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = load_settings(data_dir="~/data", weights_dir="~/weights")
+    assert (found.data_dir, found.weights) == (tmp_path / "data", tmp_path / "weights")
+
+
+@pytest.mark.parametrize("name", ["settings.md", "settings.ko.md"])
+def test_every_setting_is_documented_with_its_default(name: str) -> None:
+    text = (config.BACKEND.parent / "docs" / name).read_text()
+    rows = dict(re.findall(r"^\| `MOKSORI_(\w+)` \|.*\| ([^|]+) \|$", text, re.MULTILINE))
+    assert [variable.lower() for variable in rows] == list(Settings.model_fields)
+    for variable, written in rows.items():
+        default = Settings.model_fields[variable.lower()].get_default(call_default_factory=True)
+        if isinstance(default, (bool, int, float)):
+            assert written == f"`{json.dumps(default).removesuffix('.0')}`"
+        elif isinstance(default, str) and default:
+            assert written == f"`{default}`"
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.ko.md"])

@@ -67,7 +67,7 @@ class TooLong(DecodeError):
 
 class TooLarge(DecodeError):
     code = "too_large"
-    fix = "A file has at most 200 MB: send FLAC in place of WAV, or cut it into parts."
+    fix = "Send FLAC in place of WAV, or cut it into parts."
 
 
 class TooManyChannels(DecodeError):

@@ -10,7 +10,11 @@ class SampleFileMissing(NotFound):
 
 
 class UploadTooLarge(AppError):
-    status, code, title = 413, "too_large", "The recording is over 200 MB; cut it into parts"
+    status, code, title = (
+        413,
+        "too_large",
+        "The recording is larger than this service takes; cut it into parts",
+    )
 
 
 class UnusableRecording(AppError):

@@ -51,7 +51,7 @@ def receive(upload: BinaryIO, folder: Path, file_name: str | None, limit: int) -
         while block := upload.read(BLOCK):
             size += len(block)
             if size > limit:
-                raise UploadTooLarge
+                raise UploadTooLarge(f"It has more than {limit:,} bytes.")
             digest.update(block)
             file.write(block)
     return Received(target, digest.hexdigest(), label(file_name))
