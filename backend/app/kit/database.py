@@ -66,7 +66,11 @@ def journal_mode() -> str:
 
 
 def make_engine(url: str, **options: Any) -> Engine:
-    """An engine with our settings: on SQLite a safe journal, full sync, foreign keys and patient locks."""
+    """An engine with our settings: on SQLite a safe journal, full sync, foreign keys and patient locks.
+
+    Its errors, which are logged, tell a statement without its values: they may be a transcript.
+    """
+    options["hide_parameters"] = True
     if not url.startswith("sqlite"):
         pool = {"pool_size": CONNECTIONS, "max_overflow": CONNECTIONS_MORE}
         return create_engine(url, pool_pre_ping=True, **pool | options)
