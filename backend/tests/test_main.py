@@ -6,8 +6,10 @@ import errno
 import json
 import os
 import re
+import sqlite3
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
@@ -176,13 +178,18 @@ class CommitFails:
         monkeypatch.setattr(sa.engine.Connection, "_commit_impl", fail)
 
 
+class SqliteFull(Exception):
+    sqlite_errorcode = sqlite3.SQLITE_FULL
+
+
 FAILURES = {
-    "lost": (sa.exc.OperationalError("COMMIT", {}, OSError("connection lost")), 503, "database_unavailable"),
-    "full": (
-        sa.exc.OperationalError("COMMIT", {}, Exception("database or disk is full")),
-        507,
-        "storage_full",
+    "lost": (
+        sa.exc.OperationalError("COMMIT", {}, OSError("gracefully closed")),
+        503,
+        "database_unavailable",
     ),
+    "full": (sa.exc.OperationalError("COMMIT", {}, SqliteFull()), 507, "storage_full"),
+    "full_server": (sa.exc.OperationalError("COMMIT", {}, psycopg.errors.DiskFull()), 507, "storage_full"),
     "other": (RuntimeError("a fault"), 500, "internal_error"),
 }
 
