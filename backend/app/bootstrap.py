@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,7 @@ from alembic.config import Config
 from sqlalchemy import text
 
 from app import jobs
+from app.auth import secrets
 from app.auth import service as auth
 from app.config import BACKEND, Settings
 from app.deps import Container
@@ -159,15 +160,14 @@ def build(
 
 
 def prepare(settings: Settings) -> str | None:
-    """Make folders and tables, and at the first start an administrator, whose password this returns."""
+    """Make folders, tables and the signing key, and at the first start an administrator; returns their password."""
     prepare_folders(settings)
-    migrate(settings)
-    database = Database(settings.database)
-    try:
+    with suppress(OSError):  # a folder that is read-only, which the diagnosis tells
+        secrets.signing_key(settings.state_dir)
+    with _alone(settings) as database:
+        _migrate(database)
         with database.session() as session:
             return auth.ensure_administrator(session)
-    finally:
-        database.close()
 
 
 def prepare_folders(settings: Settings) -> None:
@@ -188,12 +188,24 @@ def check_database(settings: Settings) -> None:
 
 def migrate(settings: Settings) -> None:
     """Bring the database to the present tables, ours and the job engine's."""
-    config = Config()
-    config.set_main_option("script_location", str(BACKEND / "migrations"))
-    config.attributes["url"] = settings.database
-    command.upgrade(config, "head")
+    with _alone(settings) as database:
+        _migrate(database)
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[Database]:
+    """The database, which no other process that starts changes meanwhile."""
     database = Database(settings.database)
     try:
-        jobs.Jobs(database).migrate()
+        with database.alone():
+            yield database
     finally:
         database.close()
+
+
+def _migrate(database: Database) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(BACKEND / "migrations"))
+    config.attributes["url"] = database.url
+    command.upgrade(config, "head")
+    jobs.Jobs(database).migrate()

@@ -18,6 +18,9 @@ log = structlog.get_logger()
 REQUESTS = Counter("moksori_http_requests_total", "Requests", ["method", "route", "status"])
 SECONDS = Histogram("moksori_http_request_seconds", "Time to the end of an answer", ["method", "route"])
 
+# A method is whatever a stranger writes: others than these are counted as one.
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+
 JSON_BYTES = 4 * 2**20
 FORM_ROOM = 2**20  # a multipart body's own lines, beside the file
 _UPLOADS = re.compile(r"/api/v1/(voice-actors/[^/]+/samples|sheets[^?]*)/?")
@@ -49,8 +52,9 @@ class RequestContext:
         finally:
             seconds = time.perf_counter() - start
             route = self._template(scope)
-            REQUESTS.labels(scope["method"], route, status).inc()
-            SECONDS.labels(scope["method"], route).observe(seconds)
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            REQUESTS.labels(method, route, status).inc()
+            SECONDS.labels(method, route).observe(seconds)
             if status >= 400 or scope["method"] not in ("GET", "HEAD"):
                 log.info("http.request", method=scope["method"], route=route, status=status,
                          milliseconds=round(seconds * 1000, 1))  # fmt: skip

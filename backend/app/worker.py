@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import NoReturn
 
 import structlog
@@ -51,17 +52,18 @@ class Upkeep(threading.Thread):
             self.once()
 
     def once(self) -> None:
-        for name, task in (
-            ("settle", repairs.settle_work),
-            ("sweep", repairs.sweep_strays),
-            ("retention", drop_old_takes),
-        ):
+        tasks: dict[str, Callable[[Container], int | None]] = {
+            "settle": repairs.settle_work,
+            "sweep": repairs.sweep_strays,
+            "retention": drop_old_takes,
+            "rotate": lambda container: rotate(container.settings.logs_dir),
+        }
+        for name, task in tasks.items():
             try:
                 if count := task(self.container):
                     log.info("upkeep.done", task=name, count=count)
             except Exception as error:
                 log.error("upkeep.failed", task=name, error=type(error).__name__, exc_info=error)
-        rotate(self.container.settings.logs_dir)
 
 
 def main() -> int:

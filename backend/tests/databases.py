@@ -14,8 +14,10 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from alembic.runtime.migration import MigrationContext
@@ -138,6 +140,24 @@ def lay_out(url: str) -> None:
         MigrationContext.configure(connection).stamp(migrations, "head")
     Jobs(database).migrate()
     database.close()
+
+
+@contextmanager
+def scanned(database: Database) -> Iterator[set[str]]:
+    """The tables of SQLite that statements meanwhile read from end to end."""
+    tables: set[str] = set()
+
+    def explain(connection: sa.Connection, _cursor: object, statement: str, values: Any, *_: object) -> None:
+        if statement.startswith(("SELECT", "UPDATE", "DELETE")):
+            cursor = connection.connection.cursor()
+            plan = [row[3].split() for row in cursor.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+            tables.update(words[1] for words in plan if words[0] == "SCAN" and "INDEX" not in words)
+
+    sa.event.listen(database._writing, "before_cursor_execute", explain)
+    try:
+        yield tables
+    finally:
+        sa.event.remove(database._writing, "before_cursor_execute", explain)
 
 
 class Databases:

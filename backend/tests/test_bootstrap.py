@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from app import bootstrap
-from app.config import Settings
+from app.config import BACKEND, Settings
 from app.speech import weights
+from tests.running import environment_for
 
 
 def settings(folder: Path, engine: str = "auto") -> Settings:
@@ -110,3 +113,19 @@ def test_the_number_of_processes_can_be_set(
     with_gpu(monkeypatch, gpu, 8)
     changed = settings(tmp_path).model_copy(update={"worker_processes": wanted})
     assert bootstrap.worker_processes(changed, bootstrap.make_engine("xtts", changed)) == wanted
+
+
+def test_processes_that_start_at_once_on_an_empty_database(empty_database_url: str, tmp_path: Path) -> None:
+    """All start, and one of them makes the administrator."""
+    program = """
+import multiprocessing
+from app import bootstrap, config
+with multiprocessing.get_context("fork").Pool(4) as pool:
+    print(*pool.map(bootstrap.prepare, [config.load_settings()] * 4, chunksize=1))
+"""
+    environment = environment_for(tmp_path, 0, database_url=empty_database_url, engine="mock")
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, cwd=BACKEND, stdout=subprocess.PIPE, check=True
+    )
+    passwords = done.stdout.split()
+    assert (len(passwords), passwords.count(b"None")) == (4, 3)

@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 from app import cli, remote
 from app.auth import secrets
 from app.auth.access import identify
+from app.cli.announcements import ENDINGS
 from app.config import Settings
 from app.kit.database import Database
 from app.models import ApiToken, Sample, Script, User
@@ -350,6 +351,21 @@ def test_a_failed_training_says_why(shell: Service) -> None:
     assert result.exit_code == 1
     assert "no samples" in result.stderr
     assert "Upload recordings" in result.stderr
+
+
+def test_what_somebody_stopped_is_a_sentence(shell: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote.Remote, "_wait", lambda *_: {"id": "", "status": "cancelled", "failure": None})
+    for command in (
+        ["say", "안녕", "--voice", shell.model()],
+        ["models", "train", "x", "--actor", shell.actor()],
+    ):
+        result = run(*command)
+        assert (result.exit_code, "it is cancelled" in result.stderr) == (1, True), result.output
+
+
+@pytest.mark.usefixtures("folder")
+def test_help_names_every_form_that_is_taken() -> None:
+    assert all(ending in run("say", "--help").stdout for ending in ENDINGS)
 
 
 @pytest.mark.usefixtures("folder")

@@ -6,8 +6,10 @@ import errno
 import json
 import os
 import re
+import sqlite3
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
@@ -19,6 +21,7 @@ from app.config import Settings
 from app.main import create_app
 from app.models import Sample, User, VoiceActor
 from app.storage import local
+from tests.conftest import _settings
 from tests.service import API, NOBODY, TEXT, Service, serving
 
 # --- operations -------------------------------------------------------------------------------------
@@ -175,13 +178,18 @@ class CommitFails:
         monkeypatch.setattr(sa.engine.Connection, "_commit_impl", fail)
 
 
+class SqliteFull(Exception):
+    sqlite_errorcode = sqlite3.SQLITE_FULL
+
+
 FAILURES = {
-    "lost": (sa.exc.OperationalError("COMMIT", {}, OSError("connection lost")), 503, "database_unavailable"),
-    "full": (
-        sa.exc.OperationalError("COMMIT", {}, Exception("database or disk is full")),
-        507,
-        "storage_full",
+    "lost": (
+        sa.exc.OperationalError("COMMIT", {}, OSError("gracefully closed")),
+        503,
+        "database_unavailable",
     ),
+    "full": (sa.exc.OperationalError("COMMIT", {}, SqliteFull()), 507, "storage_full"),
+    "full_server": (sa.exc.OperationalError("COMMIT", {}, psycopg.errors.DiskFull()), 507, "storage_full"),
     "other": (RuntimeError("a fault"), 500, "internal_error"),
 }
 
@@ -341,11 +349,24 @@ def test_folders_and_tables_are_made(tmp_path: Path) -> None:
     assert bootstrap.prepare(settings) is None
     names = {path.name for path in settings.data_dir.iterdir()}
     assert names >= {"voice_samples", "audio_files", "voice_models", "logs", "data"}
+    assert (settings.state_dir / "signing.key").exists()
     container = bootstrap.build(settings)
     with container.database.reading() as session:
         assert session.scalar(sa.select(User.role)) == "admin"
         assert session.scalar(sa.select(sa.func.count()).select_from(VoiceActor)) == 0
     container.database.close()
+
+
+def test_a_start_bears_with_a_folder_that_cannot_be_written(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It starts, and its diagnosis says so. Root may write anywhere, so the disk's refusal is played."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(bootstrap.Path, "mkdir", refuse)
+    assert bootstrap.prepare(_settings(tmp_path / "data folder", database_url))
 
 
 def test_migrations_make_the_tables_that_the_models_say(empty_database_url: str, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI, Request
 from starlette.testclient import TestClient
 
-from app.middleware import FORM_ROOM, JSON_BYTES, BodyLimit, OneSpelling, RequestContext
+from app.middleware import FORM_ROOM, JSON_BYTES, METHODS, REQUESTS, BodyLimit, OneSpelling, RequestContext
 
 UPLOAD = "/api/v1/voice-actors/x/samples"
 
@@ -97,3 +97,12 @@ def test_a_path_has_one_spelling(client: TestClient, path: str, seen: str) -> No
 def test_a_length_that_is_no_number_is_no_fault(client: TestClient, length: str) -> None:
     answer = client.post("/a", content=b"x", headers={"Content-Length": length})
     assert answer.status_code in (200, 413)
+
+
+def test_methods_that_strangers_make_up_are_counted_as_one() -> None:
+    app = make_app(0)
+    for method in ("BREW", "WHEN", "get", "POST"):
+        TestClient(app).request(method, "/coffee")
+    counted = {sample.labels["method"] for metric in REQUESTS.collect() for sample in metric.samples}
+    assert "other" in counted
+    assert counted <= METHODS | {"other"}

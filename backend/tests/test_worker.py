@@ -79,6 +79,7 @@ def test_upkeep_does_all_it_should(service: Service, monkeypatch: pytest.MonkeyP
         raise RuntimeError
 
     monkeypatch.setattr(entry, "drop_old_takes", fail)
+    monkeypatch.setattr(entry, "rotate", fail)
     assert set(service.findings()) >= {"training_lost", "stray_file"}
     Upkeep(service.container).once()
     assert not service.findings().keys() & {"training_lost", "stray_file"}

@@ -11,15 +11,10 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import soundfile as sf
-from numpy.typing import NDArray
 
 BACKEND = Path(__file__).resolve().parents[2]
 CHILD = [sys.executable, "-s", "-m", "app.audio.decode_child"]
@@ -142,18 +137,6 @@ class DecodedInfo:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """An upload's audio, (samples,), and what it was."""
-
-    audio: NDArray[np.float32]
-    sample_rate: int
-    channels: int
-    format: str
-    subtype: str
-    seconds: float
-
-
 LIMITS = DecodeLimits()
 
 
@@ -180,15 +163,6 @@ def check_upload(source: Path, target_wav: Path, *, limits: DecodeLimits = LIMIT
         with suppress(FileNotFoundError):
             target_wav.unlink()
         raise
-
-
-def decode_upload(path: Path, *, limits: DecodeLimits = LIMITS) -> Decoded:
-    """The audio of an upload in memory (two hours at 48 kHz are 1.4 GB); errors as in `check_upload`."""
-    with tempfile.TemporaryDirectory(prefix="moksori-decode-") as folder:
-        wav = Path(folder) / "checked.wav"
-        info = check_upload(path, wav, limits=limits)
-        audio, _ = sf.read(wav, dtype="float32")
-    return Decoded(audio, info.sample_rate, info.channels, info.format, info.subtype, info.seconds)
 
 
 def _run_child(source: Path, target: Path, limits: DecodeLimits) -> dict[str, Any]:

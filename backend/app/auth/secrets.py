@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import tempfile
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -43,16 +45,22 @@ def signing_key(folder: Path) -> str:
     file = folder / "signing.key"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f".signing.{os.getpid()}"
-        draft.touch(mode=0o600)
-        draft.write_text(secrets.token_hex(32))
-        try:
-            os.link(draft, file)  # the first of several processes wins
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
+        _make_key(file)
     return file.read_text().strip()
+
+
+def _make_key(file: Path) -> None:
+    """Put a whole key there; of several that do so at once, the first one's stays."""
+    descriptor, draft = tempfile.mkstemp(dir=file.parent, prefix=".signing.")
+    try:
+        with os.fdopen(descriptor, "w") as draft_file:
+            draft_file.write(secrets.token_hex(32))
+            draft_file.flush()
+            os.fsync(descriptor)
+        with suppress(FileExistsError):
+            os.link(draft, file)
+    finally:
+        Path(draft).unlink()
 
 
 def sign_login(user_id: str, key: str, minutes: int) -> tuple[str, datetime]:

@@ -7,14 +7,16 @@ from typing import Annotated
 
 import typer
 
-from app.cli.shell import Token, Url, fail, service, table, text_of
+from app.cli.shell import Token, Url, fail, service, table, text_of, unfinished
+
+ENDINGS = (".wav", ".flac", ".mp3", ".ogg", ".ulaw", ".alaw")
 
 
 def say(
     text: str,
     voice: Annotated[str, typer.Option(help="the voice model's id")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="a .wav, .flac, .mp3, .ogg or .ulaw file")
+        Path, typer.Option("-o", "--output", help=f"a file that ends in one of {', '.join(ENDINGS)}")
     ] = Path("out.wav"),
     speed: float = 1.0,
     seed: int = 0,
@@ -22,18 +24,18 @@ def say(
     token: Token = None,
 ) -> None:
     """Speak a text and leave the audio in a file."""
-    form = output.suffix.lower().lstrip(".")
-    if form not in ("wav", "flac", "mp3", "ogg", "ulaw", "alaw"):
-        raise fail(f"{output}: one of .wav, .flac, .mp3, .ogg, .ulaw, .alaw is needed.", 2)
+    ending = output.suffix.lower()
+    if ending not in ENDINGS:
+        raise fail(f"{output}: one of {', '.join(ENDINGS)} is needed.", 2)
     with service(url, token) as remote:
         body = {"text": text, "voice_model_id": voice, "title": text[:60], "speed": speed, "seed": seed}
         script = remote.call("POST", "/voice-actors/tts-scripts", json=body)
         started = remote.call("POST", f"/voice-actors/tts-scripts/{script['id']}/generate")
         done = remote.wait_for_generation(started["generation_id"])
         if done["status"] != "done":
-            raise fail(f"{done['failure']['message']} {done['failure']['fix']}")
+            raise unfinished(done)
         path = f"/voice-actors/tts-generations/{done['id']}/audio"
-        output.write_bytes(remote.call("GET", path, params={"format": form}))
+        output.write_bytes(remote.call("GET", path, params={"format": ending[1:]}))
     take = done["take"]
     typer.echo(f"{output}: {take['seconds']:.2f} s, engine {take['engine']}, quality {take['quality_score']}")
 

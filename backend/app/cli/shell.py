@@ -56,6 +56,14 @@ def fail(message: str, code: int = 1) -> typer.Exit:
     return typer.Exit(code)
 
 
+def unfinished(ended: dict[str, Any]) -> typer.Exit:
+    """Say why a generation or a training made nothing; the exit to raise."""
+    failure = ended["failure"]
+    if failure is None:  # cancelled, or reset
+        return fail(f"Somebody stopped it: it is {ended['status']}. Start it again.")
+    return fail(f"{failure['message']} {failure['fix']}")
+
+
 @contextmanager
 def here() -> Iterator[Container]:
     """The parts of the service in place, on its own data folder."""

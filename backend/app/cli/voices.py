@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.shell import Token, Url, fail, service, table, text_of
+from app.cli.shell import Token, Url, fail, service, table, text_of, unfinished
 
 actors_app = typer.Typer(help="Voice actors.", no_args_is_help=True)
 samples_app = typer.Typer(help="An actor's recordings.", no_args_is_help=True)
@@ -102,5 +102,5 @@ def models_train(
         remote.call("POST", f"/voice-actors/models/{model['id']}/train")
         model = remote.wait_for_model(model["id"])
     if model["status"] != "ready":
-        raise fail(f"{model['failure']['message']} {model['failure']['fix']}")
+        raise unfinished(model)
     typer.echo(model["id"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, select
@@ -10,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from app.deps import Container
 from app.diagnosis.schemas import Finding
-from app.generation import service as generation
 from app.models import Generation, Sample, Take, VoiceModel
-from app.storage.interface import StoredFile
+from app.samples import service as samples
+from app.storage.interface import NotThere, StoredFile
 from app.voice_models import service as voice_models
 from app.voice_models.state import STATE_FILES
 
@@ -31,20 +32,33 @@ class Inventory:
     altered_takes: list[str]
     missing_states: list[str]
     strays: dict[str, list[StoredFile]]  # by bucket: files that no row knows
+    uploads: list[Path]  # what a crash left of them
 
 
 def take_stock(container: Container, session: Session) -> Inventory:
-    """One walk over each folder and one query a table; sizes tell what was altered."""
+    """One walk over each folder and one query a table; sizes tell what was altered.
+
+    The walk comes first, so that a file whose row is written meanwhile is no stray.
+    """
     files = {
         bucket: {file.key: file for file in container.store.keys(bucket)}
         for bucket in ("samples", "takes", "models")
     }
+
+    def find(bucket: str, key: str) -> StoredFile | None:
+        if file := files[bucket].get(key):
+            return file
+        try:
+            return container.store.stat(bucket, key)  # it may have been written after the walk
+        except (NotThere, OSError):  # or lie in a folder that cannot be read
+            return None
+
     known: dict[str, set[str]] = {bucket: set() for bucket in files}
     missing_samples, altered_samples = [], []
     columns = (Sample.id, Sample.original_key, Sample.wav_key, Sample.bytes, Sample.wav_bytes)
     for sample_id, original, wav, size, wav_size in session.execute(select(*columns)):
         known["samples"] |= {original, wav}
-        there = [files["samples"].get(original), files["samples"].get(wav)]
+        there = [find("samples", original), find("samples", wav)]
         if None in there:
             missing_samples.append(sample_id)
         elif [file.bytes for file in there if file] != [size, wav_size]:
@@ -57,7 +71,7 @@ def take_stock(container: Container, session: Session) -> Inventory:
         select(Take.id, Take.audio_key, Take.bytes, Take.missing_at)
     ):
         known["takes"].add(key)
-        file = files["takes"].get(key)
+        file = find("takes", key)
         if file is None:
             (marked if missing_at else missing).append(take_id)
         elif file.bytes != size:
@@ -70,22 +84,23 @@ def take_stock(container: Container, session: Session) -> Inventory:
     ):
         names = {f"{state_key}/{name}" for name in STATE_FILES}
         known["models"] |= names
-        if not names <= files["models"].keys():
+        if not all(find("models", name) for name in names):
             missing_states.append(model_id)
     strays = {
         bucket: [file for key, file in there.items() if key not in known[bucket]]
         for bucket, there in files.items()
     }
     return Inventory(
-        missing_samples, altered_samples, missing, marked, returned, altered, missing_states, strays
-    )
+        missing_samples, altered_samples, missing, marked, returned, altered, missing_states, strays,
+        uploads=samples.abandoned_uploads(container.settings),
+    )  # fmt: skip
 
 
-def lost_generations(container: Container, session: Session) -> list[Generation]:
-    """Generations without an end whose job has one, or is gone."""
-    rows = list(session.scalars(select(Generation).where(Generation.outcome.is_(None))))
-    jobs = container.jobs.states([row.id for row in rows], session)
-    return [row for row in rows if generation.status_of(row, jobs.get(row.id))[0] in ("failed", "cancelled")]
+def lost_generations(container: Container, session: Session) -> list[str]:
+    """The ids of generations without an end whose job has one, or is gone."""
+    ids = list(session.scalars(select(Generation.id).where(Generation.outcome.is_(None))))
+    jobs = container.jobs.states(ids, session)
+    return [each for each in ids if (job := jobs.get(each)) is None or job.status.is_over]
 
 
 def of_other_engines(container: Container, session: Session) -> list[str]:
@@ -122,7 +137,7 @@ def figures(session: Session, stock: Inventory) -> tuple[dict[str, Any], dict[st
             "count": count(Take),
             "missing_files": len(stock.missing_takes) + len(stock.marked_takes),
             "altered_files": len(stock.altered_takes),
-            "stray_files": sum(len(files) for files in stock.strays.values()),
+            "stray_files": sum(len(files) for files in stock.strays.values()) + len(stock.uploads),
         },
     )
 
@@ -130,9 +145,10 @@ def figures(session: Session, stock: Inventory) -> tuple[dict[str, Any], dict[st
 def findings(container: Container, session: Session, stock: Inventory) -> list[Finding]:
     """What is wrong between rows, files and jobs; empty when all is well."""
     lost_models = [model.id for model in voice_models.lost(container, session)]
-    lost = [row.id for row in lost_generations(container, session)]
+    lost = lost_generations(container, session)
     strays = [f"{bucket}/{file.key}" for bucket, files in stock.strays.items() for file in files]
-    old_strays = any(
+    strays += [f"inbox/{folder.name}" for folder in stock.uploads]
+    old_strays = bool(stock.uploads) or any(
         file.age > container.settings.orphan_seconds for files in stock.strays.values() for file in files
     )
     table: list[tuple[list[str], str, str, str, str, str, bool]] = [

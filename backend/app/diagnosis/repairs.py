@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import structlog
-from sqlalchemy import update
-from sqlalchemy.orm import Session
+from sqlalchemy import select, update
 
 from app.deps import Container, forget_files
 from app.diagnosis import data, machine
@@ -14,11 +15,13 @@ from app.diagnosis.schemas import FixOut, Repair
 from app.diagnosis.service import diagnose
 from app.generation import service as generation
 from app.kit.clock import now
-from app.models import Take
+from app.models import Generation, Take
 from app.samples import service as samples
 from app.voice_models import service as voice_models
+from app.voice_models.errors import VoiceModelNotFound
 
 log = structlog.get_logger()
+AT_ONCE = 500
 
 
 def fix(container: Container, *, dry_run: bool = False) -> FixOut:
@@ -50,52 +53,69 @@ def settle_work(container: Container) -> int:
 
 
 def _settle_trainings(container: Container) -> int:
-    with container.database.session() as session:
+    with container.database.reading() as session:
         lost = list(voice_models.lost(container, session))
-        return sum(voice_models.settle(container, session, model, now()) for model in lost)
+    settled = 0
+    for model in lost:
+        with suppress(VoiceModelNotFound), container.database.session() as session:  # deleted meanwhile
+            settled += voice_models.settle(container, session, model, now())
+    return settled
 
 
 def _settle_generations(container: Container) -> int:
-    with container.database.session() as session:
+    with container.database.reading() as session:
         lost = data.lost_generations(container, session)
-        jobs = container.jobs.states([row.id for row in lost], session)
-        settled = 0
-        for row in lost:
+    settled = 0
+    for ids in _some_at_a_time(lost):
+        with container.database.session() as session:
+            jobs = container.jobs.states(ids, session)
             # A job publishes before it is over: what its row says now, after that was seen, is how it ended.
-            session.refresh(row, with_for_update=True)
-            if row.outcome is not None:
-                continue
-            settled += 1
-            status, failure = generation.status_of(row, jobs.get(row.id))
-            row.outcome, row.ended_at = status, now()
-            row.failure = failure.model_dump() if failure else None
+            rows = session.scalars(
+                select(Generation)
+                .where(Generation.id.in_(ids), Generation.outcome.is_(None))
+                .order_by(Generation.id)
+                .with_for_update()
+            ).all()
+            for row in rows:
+                status, failure = generation.status_of(row, jobs.get(row.id))
+                row.outcome, row.ended_at = status, now()
+                row.failure = failure.model_dump() if failure else None
+            settled += len(rows)
     return settled
 
 
 def _mark_takes(container: Container) -> int:
-    with container.database.session() as session:
+    with container.database.reading() as session:
         stock = data.take_stock(container, session)
-        return _set_missing(session, stock.missing_takes + stock.altered_takes, gone=True)
+    return _set_missing(container, stock.missing_takes + stock.altered_takes, gone=True)
 
 
 def _unmark_takes(container: Container) -> int:
+    with container.database.reading() as session:
+        stock = data.take_stock(container, session)
+    return _set_missing(container, stock.returned_takes, gone=False)
+
+
+def _set_missing(container: Container, take_ids: list[str], *, gone: bool) -> int:
     with container.database.session() as session:
-        return _set_missing(session, data.take_stock(container, session).returned_takes, gone=False)
-
-
-def _set_missing(session: Session, take_ids: list[str], *, gone: bool) -> int:
-    for start in range(0, len(take_ids), 500):
-        ids = take_ids[start : start + 500]
-        session.execute(update(Take).where(Take.id.in_(ids)).values(missing_at=now() if gone else None))
+        for ids in _some_at_a_time(take_ids):
+            session.execute(update(Take).where(Take.id.in_(ids)).values(missing_at=now() if gone else None))
     return len(take_ids)
+
+
+def _some_at_a_time(ids: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(ids), AT_ONCE):
+        yield ids[start : start + AT_ONCE]
 
 
 def sweep_strays(container: Container) -> int:
     """Delete files that no row knows, once they are too old to belong to a write under way."""
     with container.database.reading() as session:
-        strays = data.take_stock(container, session).strays
-    swept = 0
-    for bucket, files in strays.items():
+        stock = data.take_stock(container, session)
+    for folder in stock.uploads:
+        shutil.rmtree(folder, ignore_errors=True)
+    swept = len(stock.uploads)
+    for bucket, files in stock.strays.items():
         old = [file.key for file in files if file.age > container.settings.orphan_seconds]
         forget_files(container.store, bucket, old)
         swept += len(old)

@@ -25,7 +25,7 @@ def drop_old_takes(container: Container) -> int:
         with container.database.session() as session:
             current = select(Script.current_take_id).where(Script.current_take_id.is_not(None))
             rows = session.execute(
-                select(Take.id, Take.audio_key)
+                select(Take.id, Take.generation_id, Take.audio_key)
                 .where(
                     Take.created_at < now() - timedelta(days=days),
                     Take.approved_at.is_(None),
@@ -34,7 +34,8 @@ def drop_old_takes(container: Container) -> int:
                 .limit(AT_ONCE)
             ).all()
             ids = [row.id for row in rows]
-            session.execute(update(Generation).where(Generation.take_id.in_(ids)).values(take_id=None))
+            made_them = Generation.id.in_([row.generation_id for row in rows])
+            session.execute(update(Generation).where(made_them).values(take_id=None))
             session.execute(delete(Take).where(Take.id.in_(ids)))
         forget_files(container.store, "takes", [row.audio_key for row in rows])
         dropped += len(ids)

@@ -44,7 +44,12 @@ def worker_engine(database: Database, *, connections: int) -> sa.Engine:
     """
     if not database.url.startswith("sqlite"):
         return sa.create_engine(
-            database.url, pool_size=connections, max_overflow=0, pool_timeout=120, pool_pre_ping=True
+            database.url,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=120,
+            pool_pre_ping=True,
+            hide_parameters=True,
         )
     engine = sa.create_engine(
         database.url,
@@ -52,6 +57,7 @@ def worker_engine(database: Database, *, connections: int) -> sa.Engine:
         pool_size=2,
         max_overflow=0,
         pool_timeout=120,
+        hide_parameters=True,
         connect_args={"timeout": 30, "check_same_thread": False},
     )
 

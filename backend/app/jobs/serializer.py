@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from dbos import Serializer
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.jobs.interface import JobFailed
 
@@ -14,13 +15,16 @@ MESSAGE_LENGTH = 1000
 
 
 def as_failure(error: BaseException) -> JobFailed:
-    """The stored form of any error: its `code` where it has one, else its type says what kind it is."""
+    """The stored form of any error: its code and message where it is one of ours, else its type alone.
+
+    It is answered over HTTP, and what another's error says may be a path or a statement.
+    """
     if isinstance(error, JobFailed):
         return error
     code = getattr(error, "code", None)
-    if isinstance(code, str):
+    if isinstance(code, str) and not isinstance(error, SQLAlchemyError):  # whose codes are its own
         return JobFailed(code, str(error)[:MESSAGE_LENGTH])
-    return JobFailed("internal_error", f"{type(error).__name__}: {error}"[:MESSAGE_LENGTH])
+    return JobFailed("internal_error", f"{type(error).__name__}: the service's log has the details.")
 
 
 class JsonSerializer(Serializer):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Dialect, Engine, MetaData, String, create_engine, event
+from sqlalchemy import Dialect, Engine, MetaData, String, create_engine, event, func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
@@ -29,6 +30,7 @@ NAMING = {
 WRITING_SECONDS = 120  # how long a thread waits for the others of its process to have written to SQLite
 # To PostgreSQL, of a process: a server has a hundred, and a worker on a GPU seven processes.
 CONNECTIONS, CONNECTIONS_MORE = 5, 5
+ALONE = int.from_bytes(b"moksori")  # names the lock of PostgreSQL's that is ours
 
 
 class Base(DeclarativeBase):
@@ -66,7 +68,11 @@ def journal_mode() -> str:
 
 
 def make_engine(url: str, **options: Any) -> Engine:
-    """An engine with our settings: on SQLite a safe journal, full sync, foreign keys and patient locks."""
+    """An engine with our settings: on SQLite a safe journal, full sync, foreign keys and patient locks.
+
+    Its errors, which are logged, tell a statement without its values: they may be a transcript.
+    """
+    options["hide_parameters"] = True
     if not url.startswith("sqlite"):
         pool = {"pool_size": CONNECTIONS, "max_overflow": CONNECTIONS_MORE}
         return create_engine(url, pool_pre_ping=True, **pool | options)
@@ -125,6 +131,25 @@ class Database:
         """A session that only reads, all as of one moment: on SQLite it takes no write lock."""
         with _in_turn(), self._readers() as session:
             yield session
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Meanwhile nobody else is in here, in any process: for changes of the tables.
+
+        On SQLite, where each of them waits for its turn to write, nothing has to be done for that.
+        """
+        if self.url.startswith("sqlite"):
+            yield
+            return
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            # Asked for again and again: a query that waits for the lock would hold up, and be held up by, an index
+            # that its owner makes concurrently.
+            while not connection.scalar(select(func.pg_try_advisory_lock(ALONE))):
+                time.sleep(0.1)
+            try:
+                yield
+            finally:
+                connection.execute(select(func.pg_advisory_unlock(ALONE)))
 
     def close(self) -> None:
         self._writing.dispose()

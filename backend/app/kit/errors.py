@@ -18,10 +18,6 @@ class AppError(Exception):
         self.extra = extra
 
 
-class BadRequest(AppError):
-    status, code, title = 400, "bad_request", "The request cannot be served"
-
-
 class Unauthorized(AppError):
     status, code, title = 401, "unauthorized", "A valid token is needed"
 
@@ -44,7 +40,3 @@ class Invalid(AppError):
 
 class TooManyRequests(AppError):
     status, code, title = 429, "too_many_requests", "Too many tries; wait a while"
-
-
-class StorageFull(AppError):
-    status, code, title = 507, "storage_full", "The disk is full; free some space and try again"

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import structlog
+
+try:
+    import fcntl
+except ImportError:  # no such locks here
+    fcntl = None  # type: ignore[assignment]
 
 SECRET_WORDS = (
     "password",
@@ -77,12 +84,19 @@ def set_up_logging(folder: Path | None, *, process: str, console: bool = False) 
 
 
 def rotate(folder: Path) -> None:
-    """Move a log that grew large aside. WatchedFileHandlers of every process follow by themselves."""
-    file = folder / "app.log"
-    if not file.exists() or file.stat().st_size < MAX_BYTES:
-        return
-    for number in range(KEPT_FILES - 1, 0, -1):
-        older = folder / f"app.log.{number}"
-        if older.exists():
-            older.replace(folder / f"app.log.{number + 1}")
-    file.replace(folder / "app.log.1")
+    """Move a log that grew large aside, once, however many processes do so at the same time.
+
+    WatchedFileHandlers of every process follow by themselves.
+    """
+    path = folder / "app.log"
+    with suppress(FileNotFoundError), path.open("rb+") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        found = os.fstat(file.fileno())
+        if found.st_size < MAX_BYTES or not os.path.samestat(found, path.stat()):
+            return  # while this one waited, another moved it
+        for number in range(KEPT_FILES - 1, 0, -1):
+            older = folder / f"app.log.{number}"
+            if older.exists():
+                older.replace(folder / f"app.log.{number + 1}")
+        path.replace(folder / "app.log.1")

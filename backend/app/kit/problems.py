@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from http import HTTPStatus
 from typing import Any
 
@@ -92,8 +93,7 @@ def _validation_error(_request: Request, error: Exception) -> JSONResponse:
 def _database_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, OperationalError)
     log.error("http.database_failed", path=request.url.path, error=type(error.orig).__name__)
-    full = "full" in str(error.orig).lower() or "no space" in str(error.orig).lower()
-    if full:
+    if _is_full(error):
         return problem(
             507, "storage_full", "The disk is full", "Free some space and try again; nothing was changed."
         )
@@ -104,6 +104,12 @@ def _database_error(request: Request, error: Exception) -> JSONResponse:
         "Nothing was changed; try again in a moment.",
         {"Retry-After": "5"},
     )
+
+
+def _is_full(error: OperationalError) -> bool:
+    """Whether SQLite or PostgreSQL (53100 is its disk_full) had no room left."""
+    full = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return full or getattr(error.orig, "sqlstate", None) == "53100"
 
 
 def _integrity_error(request: Request, error: Exception) -> JSONResponse:

@@ -20,7 +20,7 @@ class Generation(Base):
     batch_id: Mapped[str | None] = mapped_column(ForeignKey("batches.id", ondelete="SET NULL"), index=True)
     voice_model_id: Mapped[str] = mapped_column(String(36), index=True)
     text: Mapped[str] = mapped_column(Text)
-    settings: Mapped[Document]  # language, speed, seed, best_effort
+    settings: Mapped[Document]  # language, speed, seed
     fingerprint: Mapped[str] = mapped_column(String(64))
     interactive: Mapped[bool] = mapped_column(default=False)
     outcome: Mapped[str | None] = mapped_column(String(20), index=True)  # done | failed | cancelled

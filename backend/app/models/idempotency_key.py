@@ -17,4 +17,4 @@ class IdempotencyKey(Base):
     key: Mapped[str] = mapped_column(String(64), primary_key=True)
     request_hash: Mapped[str] = mapped_column(String(64))
     answer: Mapped[Any] = mapped_column(JSON)
-    created_at: Mapped[Created]
+    created_at: Mapped[Created] = mapped_column(index=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -14,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.audio.decode import DecodeError, check_upload
+from app.config import Settings
 from app.deps import Container, forget_files
 from app.kit.errors import Invalid
 from app.kit.ids import is_id, new_id
@@ -66,8 +69,7 @@ def add(
     """
     with container.database.reading() as session:
         voice_actors.get(session, actor_id)
-    # In the data folder, not /tmp: that one may be small, or lie in memory.
-    inbox = container.settings.state_dir / "inbox"
+    inbox = _inbox(container.settings)
     inbox.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=inbox) as folder:
         received = receive(upload, Path(folder), file_name, container.settings.upload_max_bytes)
@@ -115,6 +117,21 @@ def add(
     # Whatever else goes wrong, the files stay for the sweep: a commit whose answer was lost may have happened.
     log.info("voice_sample.added", sample=sample.id, voice_actor=actor_id, seconds=round(sample.seconds, 2))
     return sample, True
+
+
+def _inbox(settings: Settings) -> Path:
+    """In the data folder, not /tmp: that one may be small, or lie in memory."""
+    return settings.state_dir / "inbox"
+
+
+def abandoned_uploads(settings: Settings) -> list[Path]:
+    """What a crash left of uploads: folders that nothing was put into for too long to be under way."""
+    latest, abandoned = time.time() - settings.orphan_seconds, []
+    for folder in _inbox(settings).glob("*"):
+        with suppress(FileNotFoundError):  # its upload ended meanwhile
+            if folder.stat().st_mtime < latest:
+                abandoned.append(folder)
+    return abandoned
 
 
 def request_measurement(container: Container, session: Session, sample_id: str) -> None:

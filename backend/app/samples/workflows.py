@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+import soundfile
 import structlog
 
 from app.audio.measure import measure_sample
@@ -28,6 +29,8 @@ def measure(ctx: JobContext, sample_id: str) -> None:
         recording = read_recording(container.store, sample)
     except NotThere:
         raise JobFailed("sample_file_missing", "The sample's file is gone; upload it again.") from None
+    except soundfile.LibsndfileError:
+        raise JobFailed("sample_file_altered", "The sample's file is broken; upload it again.") from None
     report = measure_sample(recording.audio, recording.sample_rate, sample.text_content)
     with ctx.publishing() as session:
         fresh = session.get(Sample, sample_id)

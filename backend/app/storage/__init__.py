@@ -1,1 +1,1 @@
-"""Where audio and voice models are kept: one interface, a store for each profile behind it."""
+"""Where audio and voice models are kept: one interface, with folders of the data folder behind it."""

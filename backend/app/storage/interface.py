@@ -41,13 +41,6 @@ class StoreReadOnly(StorageError):
     fix = "Let the service's user write to the data folders (chmod 755, chown, remount)."
 
 
-class StoreUnavailable(StorageError):
-    """The store cannot be reached; another try may go better."""
-
-    code = "storage_unavailable"
-    fix = "Check the object store's address, credentials and network."
-
-
 class BadKey(StorageError, ValueError):
     """A key or bucket that no part of the service makes: a mistake in the code, or an attack."""
 
@@ -92,10 +85,6 @@ class StoreStatus:
     store: str
     buckets: tuple[BucketStatus, ...]
 
-    @property
-    def ok(self) -> bool:
-        return all(bucket.there and bucket.writable for bucket in self.buckets)
-
 
 @runtime_checkable
 class AudioStore(Protocol):
@@ -106,7 +95,7 @@ class AudioStore(Protocol):
 
         A reader sees the old file or the new one. When anything fails, `stream` included (its error comes
         through as it is), the old one stays and nothing half-written is left.
-        Raises BadKey, StoreFull, StoreReadOnly, StoreUnavailable.
+        Raises BadKey, StoreFull, StoreReadOnly.
         """
 
     def open(self, bucket: str, key: str) -> BinaryIO:

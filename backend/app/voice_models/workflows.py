@@ -6,6 +6,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
+import soundfile
 import structlog
 from sqlalchemy import select
 
@@ -106,8 +107,8 @@ def _measured_samples(container: Container, actor_id: str) -> list[Sample]:
 def _measure_now(container: Container, sample: Sample) -> None:
     try:
         recording = read_recording(container.store, sample)
-    except StorageError:
-        return  # gathering tells which files are gone
+    except (StorageError, soundfile.LibsndfileError):
+        return  # the diagnosis tells which files are gone or altered
     report = measure_sample(recording.audio, recording.sample_rate, sample.text_content)
     sample.report, sample.verdict = asdict(report), report.verdict
     with container.database.session() as session:

@@ -17,7 +17,7 @@ import soundfile as sf
 
 from app.audio import decode, decode_child
 from app.audio.completeness import check_complete
-from app.audio.decode import LIMITS, DecodeError, check_upload, decode_upload
+from app.audio.decode import LIMITS, DecodedInfo, DecodeError, check_upload
 
 KINDS = {
     "wav16": ("WAV", "PCM_16"),
@@ -57,6 +57,13 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode, "_run_child", _answer_here)
 
 
+def checked(upload: Path) -> tuple[DecodedInfo, np.ndarray]:
+    """What an upload was, and its audio, (samples,)."""
+    target = upload.with_name("checked.wav")
+    info = check_upload(upload, target)
+    return info, sf.read(target, dtype="float32")[0]
+
+
 def refused(folder: Path, data: bytes, **limits) -> DecodeError:
     """What an upload of these bytes is refused with; and nothing may be left behind."""
     source, target = folder / "upload.wav", folder / "checked.wav"
@@ -89,9 +96,8 @@ def test_every_kind_becomes_a_mono_wav(tmp_path, voice, kind):
 def test_lossless_audio_is_kept_to_the_bit(tmp_path, voice):
     audio = np.round(voice(1.0) * 32767) / 32768
     (tmp_path / "a").write_bytes(encoded(audio, kind="flac"))
-    decoded = decode_upload(tmp_path / "a")
-    np.testing.assert_array_equal(decoded.audio, audio.astype(np.float32))
-    assert decoded.audio.dtype == np.float32
+    decoded, kept = checked(tmp_path / "a")
+    np.testing.assert_array_equal(kept, audio.astype(np.float32))
     assert (decoded.sample_rate, decoded.channels, decoded.seconds) == (24_000, 1, 1.0)
 
 
@@ -99,9 +105,9 @@ def test_lossless_audio_is_kept_to_the_bit(tmp_path, voice):
 def test_two_channels_are_mixed_down(tmp_path, sine):
     both = np.stack([sine(1, frequency=300), sine(1, frequency=500)], axis=1)
     (tmp_path / "a").write_bytes(encoded(both))
-    decoded = decode_upload(tmp_path / "a")
+    decoded, mixed = checked(tmp_path / "a")
     assert decoded.channels == 2
-    np.testing.assert_allclose(decoded.audio, both.mean(axis=1), atol=1e-4)
+    np.testing.assert_allclose(mixed, both.mean(axis=1), atol=1e-4)
 
 
 @pytest.mark.usefixtures("here")
@@ -327,7 +333,7 @@ def test_values_that_are_not_numbers(tmp_path, voice, value):
 @pytest.mark.usefixtures("here")
 def test_float_audio_beyond_full_scale_is_clipped_and_not_wrapped(tmp_path, sine):
     (tmp_path / "a").write_bytes(encoded(sine(1.0, level=3.0), kind="wav-float"))
-    audio = decode_upload(tmp_path / "a").audio
+    _, audio = checked(tmp_path / "a")
     assert audio.max() == pytest.approx(1.0, abs=1e-4) and audio.min() == -1.0
     assert np.mean(np.abs(np.diff(audio)) > 1.5) == 0  # no jump from one end to the other
 

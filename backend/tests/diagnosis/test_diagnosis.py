@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.diagnosis import machine
+from app.diagnosis import machine, repairs
 from app.diagnosis.report import print_report
 from app.diagnosis.service import diagnose
 from app.jobs import JobCounts
@@ -18,6 +18,7 @@ from app.models import Generation, Sample, Take, TrainingRun, VoiceModel
 from app.speech import weights
 from app.speech.interface import EngineStatus
 from app.storage import local
+from app.storage.interface import StoredFile
 from tests.service import Service
 from tests.speech.hub import CONTENTS, small_release
 
@@ -181,6 +182,25 @@ def test_a_generation_without_a_job_is_ended(any_service: Service) -> None:
     assert service.get(f"/voice-actors/batches/{started['batch_id']}").json()["status"] == "done"
 
 
+def test_settling_writes_only_what_is_to_be_settled(
+    any_service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every few minutes it is done in vain: that holds up nobody who writes."""
+    service = any_service
+    started = service.batch([service.script() for _ in range(5)])["scripts"]
+    generations = [each["generation_id"] for each in started]
+    service.post(f"/voice-actors/models/{service.model()}/train")
+    with monkeypatch.context() as nothing_lost:
+        nothing_lost.setattr(type(service.container.database), "session", None)
+        assert repairs.settle_work(service.container) == 0
+    for generation in generations[:3]:
+        service.lose_job(generation)
+    monkeypatch.setattr(repairs, "AT_ONCE", 2)
+    assert repairs.settle_work(service.container) == 3
+    outcomes = [service.row(Generation, each).outcome for each in generations]
+    assert outcomes == ["failed"] * 3 + [None] * 2
+
+
 # --- rows and files ---------------------------------------------------------------------------------
 
 
@@ -266,6 +286,43 @@ def test_files_that_no_row_knows_are_swept_when_they_are_old(any_service: Servic
     assert [each["code"] for each in service.fix()["fixed"]] == ["stray_file"]
     assert found(service) == set()
     assert (len(service.files("takes")), len(service.files("models"))) == (1, 2)  # what is known stays
+
+
+def test_what_was_written_during_the_walk_is_not_missing(
+    any_service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are listed first and rows read afterwards; in between a sample, a take and a voice are published."""
+    service = any_service
+    actor = service.actor()
+    store, walk = type(service.container.store), type(service.container.store).keys
+
+    def publish(one: object, bucket: str) -> list[StoredFile]:
+        listed = list(walk(one, bucket))  # type: ignore[arg-type]
+        if bucket == "models":
+            monkeypatch.setattr(store, "keys", walk)
+            service.sample(actor)
+            service.generate(service.script())
+        return listed
+
+    monkeypatch.setattr(store, "keys", publish)
+    assert found(service) == set()
+    monkeypatch.setattr(store, "keys", publish)
+    assert repairs._mark_takes(service.container) == 0
+    assert (service.count(Sample), service.count(Take), service.count(VoiceModel)) == (2, 2, 2)
+
+
+def test_what_a_crash_left_of_uploads_is_swept(any_service: Service) -> None:
+    service = any_service
+    inbox = service.container.settings.state_dir / "inbox"
+    for name in ("left", "under-way"):
+        (inbox / name).mkdir(parents=True)
+        (inbox / name / "upload").write_bytes(b"RIFF")
+    os.utime(inbox / "left", (0, 0))
+    finding = service.findings()["stray_file"]
+    assert (finding["subjects"], finding["fixable"]) == (["inbox/left"], True)
+    service.fix()
+    assert [folder.name for folder in inbox.iterdir()] == ["under-way"]
+    assert found(service) == set()
 
 
 def test_an_operators_own_file_is_not_touched(service: Service) -> None:

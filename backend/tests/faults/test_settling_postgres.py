@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,7 @@ def test_a_generation_that_ends_meanwhile_keeps_its_end(
     service.lose_job(generation)
     look = data.lost_generations
 
-    def look_late(container: Container, session: Session) -> list[Generation]:
+    def look_late(container: Container, session: Session) -> list[str]:
         found = look(container, session)
         with container.database.session() as other:
             other.get_one(Generation, generation).outcome = "done"
@@ -43,23 +43,46 @@ def test_a_generation_that_ends_meanwhile_keeps_its_end(
     assert service.row(Generation, generation).outcome == "done"
 
 
-def test_a_training_that_ends_meanwhile_keeps_its_end(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = service.model()
-    run = service.post(f"/voice-actors/models/{model}/train").json()["training_run_id"]
-    service.lose_job(run)
+def after_the_look(monkeypatch: pytest.MonkeyPatch, change: Callable[[Session], None]) -> None:
+    """Somebody changes something once lost trainings were looked for, and before they are settled."""
     look = voice_models.lost
 
     def look_late(container: Container, session: Session) -> list[VoiceModel]:
         found = list(look(container, session))
         with container.database.session() as other:
-            other.get_one(VoiceModel, model).training_run_id = None
+            change(other)
         return found
 
     monkeypatch.setattr(voice_models, "lost", look_late)
+
+
+def lose_training(service: Service) -> str:
+    """A model that shows a training whose job is gone."""
+    model = service.model()
+    service.lose_job(service.post(f"/voice-actors/models/{model}/train").json()["training_run_id"])
+    return model
+
+
+def test_a_training_that_ends_meanwhile_keeps_its_end(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = lose_training(service)
+
+    def end(session: Session) -> None:
+        session.get_one(VoiceModel, model).training_run_id = None
+
+    after_the_look(monkeypatch, end)
     assert repairs.settle_work(service.container) == 0
     assert service.row(VoiceModel, model).failure is None
+
+
+def test_a_model_that_is_deleted_meanwhile_keeps_nothing_from_being_settled(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deleted, kept = lose_training(service), lose_training(service)
+    after_the_look(monkeypatch, lambda session: session.delete(session.get_one(VoiceModel, deleted)))
+    assert repairs.settle_work(service.container) == 1
+    assert service.row(VoiceModel, kept).failure["code"] == "training_lost"
 
 
 def test_what_is_read_together_is_of_one_moment(service: Service) -> None:

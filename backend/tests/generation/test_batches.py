@@ -10,6 +10,7 @@ from sqlalchemy import update
 from app.generation.retention import drop_old_takes
 from app.kit.clock import now
 from app.models import Batch, Generation, Script, Take, VoiceModel
+from tests.databases import scanned
 from tests.service import NOBODY, Service
 
 PATH = "/voice-actors/batches"
@@ -335,3 +336,16 @@ def test_retention_drops_old_takes_and_spares_current_and_approved_ones(any_serv
     assert old not in left
     assert not service.findings().keys() & {"take_file_missing", "stray_file"}
     assert drop_old_takes(service.container) == 0
+
+
+def test_retention_finds_generations_by_their_ids(service: Service) -> None:
+    script = service.script()
+    old, current = (service.generate(script) for _ in range(2))
+    with service.container.database.session() as session:
+        session.execute(update(Take).values(created_at=now() - timedelta(days=31)))
+    object.__setattr__(service.container.settings, "retention_days", 30)
+    with scanned(service.container.database) as tables:
+        assert drop_old_takes(service.container) == 1
+    assert "tts_generations" not in tables
+    assert service.row(Generation, old["id"]).take_id is None
+    assert service.row(Generation, current["id"]).take_id == current["take"]["id"]

@@ -51,6 +51,14 @@ def _tables(database: Database) -> dict[str, list[str]]:
     }
 
 
+def test_the_engines_errors_say_nothing_of_a_jobs_arguments(database: Database) -> None:
+    engine = worker_engine(database, connections=2)
+    with engine.connect() as connection, pytest.raises(sa.exc.DBAPIError) as wrong:
+        connection.execute(sa.text("SELECT :value FROM nowhere"), {"value": "비밀 안내입니다."})
+    assert "비밀" not in str(wrong.value)
+    engine.dispose()
+
+
 def test_the_engines_own_commits_wait_for_the_disk_only_where_their_order_needs_it(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'a.sqlite3'}")
     engine = worker_engine(database, connections=2)

@@ -2,10 +2,11 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy.exc import DataError
 
 from app.jobs.interface import JobFailed, RetryableError
 from app.jobs.serializer import MESSAGE_LENGTH, JsonSerializer, as_failure
-from app.kit.errors import StorageFull
+from app.storage.interface import StoreFull
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -20,12 +21,16 @@ def test_json_comes_back(value: Any) -> None:
     assert JsonSerializer.deserialize(JsonSerializer().serialize(value)) == value
 
 
+DETAILS = "the service's log has the details."
+
+
 def test_errors_come_back_as_failures_with_their_code() -> None:
     for error, code, message in [
         (JobFailed("no_voice", "없는 목소리"), "no_voice", "없는 목소리"),
         (RetryableError("busy"), "temporarily_unavailable", "busy"),
-        (StorageFull(), "storage_full", StorageFull.title),
-        (ValueError("odd"), "internal_error", "ValueError: odd"),
+        (StoreFull("takes: no space left"), "storage_full", "takes: no space left"),
+        (ValueError("/home/kim"), "internal_error", f"ValueError: {DETAILS}"),
+        (DataError("INSERT", {}, Exception()), "internal_error", f"DataError: {DETAILS}"),
     ]:
         failure = JsonSerializer.deserialize(JsonSerializer().serialize(error))
         assert isinstance(failure, JobFailed)
@@ -33,4 +38,4 @@ def test_errors_come_back_as_failures_with_their_code() -> None:
 
 
 def test_a_long_message_is_cut() -> None:
-    assert len(as_failure(ValueError("x" * 10_000)).message) == MESSAGE_LENGTH
+    assert len(as_failure(StoreFull("x" * 10_000)).message) == MESSAGE_LENGTH

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from app.kit.database import Database, UtcDateTime, journal_mode, make_engine, wal_is_safe
-from app.models import Sample, VoiceActor
+from app.models import Sample, Script, VoiceActor
 
 
 @pytest.mark.parametrize(
@@ -116,6 +116,16 @@ def test_a_row_that_refers_to_nothing_is_refused(database: Database) -> None:
                 sample_rate=0, channels=1, original_key="", wav_key="", wav_sha256="", wav_bytes=0,
             )
         )  # fmt: skip
+
+
+def test_an_error_says_nothing_of_what_was_to_be_written(database: Database) -> None:
+    """It is logged with its trace, and a transcript is no business of the log's."""
+    with pytest.raises(IntegrityError) as refused, database.session() as session:
+        session.add(Script(voice_model_id="nobody", title="", text="비밀 안내입니다."))
+    with pytest.raises(DBAPIError) as wrong, database.reading() as session:
+        session.execute(sa.text("SELECT :value FROM nowhere"), {"value": "비밀 안내입니다."})
+    for error in (refused.value, wrong.value):
+        assert "비밀" not in str(error)
 
 
 def test_moments_are_utc_and_sort_alike_everywhere(database: Database) -> None:

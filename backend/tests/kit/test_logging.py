@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -88,3 +90,27 @@ def test_a_large_log_is_turned_over(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert names == ["app.log", *(f"app.log.{number}" for number in range(1, ours.KEPT_FILES + 1))]
     assert [line["number"] for line in lines(tmp_path)] == ["last"]
     rotate(tmp_path / "nowhere")
+
+
+def test_a_large_log_is_turned_over_once_by_all_who_do_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The processes of a crew look after it at the same intervals."""
+    monkeypatch.setattr(ours, "MAX_BYTES", 10)
+    together = threading.Barrier(16)
+
+    def at_once(folder: Path) -> None:
+        together.wait(10)
+        rotate(folder)
+
+    with ThreadPoolExecutor(16) as pool:
+        for number in range(30):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            for name in ("app.log", "app.log.1"):
+                (folder / name).write_text(f"what was in {name}")
+            list(pool.map(at_once, [folder] * 16))
+            assert {file.name: file.read_text() for file in folder.iterdir()} == {
+                "app.log.1": "what was in app.log",
+                "app.log.2": "what was in app.log.1",
+            }

@@ -85,6 +85,15 @@ def test_a_bad_recording_is_kept_and_says_what_is_wrong(service: Service) -> Non
     assert reason["en"]
 
 
+def test_a_measurement_of_a_broken_file_says_so(service: Service) -> None:
+    actor = service.actor()
+    sample = service.upload(actor).json()["id"]
+    service.container.store.put("samples", service.row(Sample, sample).wav_key, io.BytesIO(b"RIFF"))
+    [job] = service.hands.queued("samples.measure")
+    service.hands.do(job)
+    assert service.container.jobs.states([job])[job].error_code == "sample_file_altered"
+
+
 def test_a_measurement_of_a_deleted_sample_is_dropped(service: Service) -> None:
     actor = service.actor()
     sample = service.upload(actor).json()

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 from anyio.to_thread import current_default_thread_limiter
 
-from app.models import TrainingRun, VoiceModel
+from app.models import Sample, TrainingRun, VoiceModel
 from tests.service import API, NOBODY, Service, buzz, wav
 
 PATH = "/voice-actors/models"
@@ -125,6 +126,17 @@ def test_files_deleted_behind_the_back_are_told_and_left_out(service: Service) -
     assert "Sample file not found" in shown["failure"]["message"]
     assert shown["version"] == 1  # the last good state is still there
     assert kept["id"] != lost["id"]
+
+
+def test_a_broken_file_is_left_out_measured_or_not(service: Service) -> None:
+    actor = service.actor()
+    service.sample(actor)
+    for measured in (True, False):
+        broken = service.sample(actor, measured=measured)["id"]
+        service.container.store.put("samples", service.row(Sample, broken).wav_key, io.BytesIO(b"RIFF"))
+    model = service.model(actor, ready=False)
+    service.hands.do(train(service, model))
+    assert status(service, model) == "ready"
 
 
 def test_reset_puts_the_last_good_state_back(any_service: Service) -> None:
@@ -269,6 +281,7 @@ def test_a_fault_of_the_engine_is_a_failure_with_its_step(
     service.hands.do(run)
     shown = service.get(f"{PATH}/{model}").json()
     assert (shown["status"], shown["failure"]["code"]) == ("failed", "internal_error")
+    assert "secret path" not in shown["failure"]["message"]
     steps = service.row(TrainingRun, run).steps
     assert [(step["name"], step["status"]) for step in steps][-1] == ("condition", "failed")
 

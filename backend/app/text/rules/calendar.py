@@ -188,7 +188,7 @@ def month_and_day(cursor: Cursor) -> Hit | None:
             else "",
         )
     )
-    certain = bool(weekday) or both or (match.group().endswith(".") and match[2] == "." and False)
+    certain = bool(weekday) or both
     if (
         match[2] == "/"
         and later

@@ -105,8 +105,6 @@ def _between(cursor: Cursor, end: int, left: str, right: str) -> Hit:
         return Hit(end, f"{left}부터 {right}", "time", "range")
     if text.startswith(("에 ", "에는", "에만"), end):
         return Hit(end, f"{left}에서 {right}", "time", "range")
-    if text.startswith(("로", "으로", "의", "가 ", "이 "), end) and not text.startswith(("이며", "입"), end):
-        return Hit(end, f"{left}부터 {right}까지", "time", "range")
     return Hit(end, f"{left}부터 {right}까지", "time", "range")
 
 
