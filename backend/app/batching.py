@@ -45,13 +45,13 @@ def _row(target: Path, take: dict[str, Any], line: str) -> list[str]:
 
 
 def watch_batch(remote: Remote, batch_id: str, total: int) -> dict[str, Any]:
-    """Show a batch's progress until it is over."""
+    """Show a batch's progress, of `total` accepted scripts, until it is over."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(file=sys.stderr)) as progress:
         bar = progress.add_task("Generating", total=total)
         return remote.wait_for_batch(
             batch_id,
             lambda batch: progress.update(
-                bar, completed=batch["done"] + batch["failed"] + batch["cancelled"] + batch["unchanged"]
+                bar, completed=batch["done"] + batch["failed"] + batch["cancelled"]
             ),
         )

@@ -121,7 +121,7 @@ def get_generation(generation_id: str, _: Viewer, session: Reading, container: P
 @router.get(
     "/tts-generations/{generation_id}/audio",
     response_class=Response,
-    responses=documented(404, 416) | {200: {"content": AUDIO}, 206: {"content": AUDIO}, 304: {}},
+    responses=documented(404, 409, 416) | {200: {"content": AUDIO}, 206: {"content": AUDIO}, 304: {}},
 )
 def get_generation_audio(
     generation_id: str,

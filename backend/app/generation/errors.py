@@ -17,6 +17,13 @@ class NoTake(NotFound):
     code, title = "no_take", "This generation has no audio"
 
 
+class NotSpokenYet(Conflict):
+    code, title = "not_spoken_yet", "This generation is still under way; ask again in a moment"
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"It is {status}; ask again in a moment.", status_now=status, retry_after=1)
+
+
 class TakeFileAltered(NotFound):
     code, title = "take_file_altered", "The file of this take was altered; generate the script again"
 

@@ -15,6 +15,7 @@ from app.deps import Container
 from app.generation.errors import (
     GenerationNotFound,
     NoTake,
+    NotSpokenYet,
     TakeFileAltered,
     TakeFileMissing,
     VoiceNotReady,
@@ -172,7 +173,12 @@ def open_audio(
     generation = get(session, generation_id)
     take = session.get(Take, generation.take_id) if generation.take_id else None
     if take is None:
-        raise NoTake
+        status, failure = status_of(
+            generation, container.jobs.states([generation_id], session).get(generation_id)
+        )
+        if status in ("queued", "running"):
+            raise NotSpokenYet(status)
+        raise NoTake(failure.message if failure else "")
     try:
         file = container.store.open(BUCKET, take.audio_key)
         size = container.store.stat(BUCKET, take.audio_key).bytes

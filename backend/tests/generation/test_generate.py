@@ -358,9 +358,19 @@ def test_another_format_is_refused(service: Service, audio: str, params: dict) -
 
 
 def test_a_generation_without_a_take_has_no_audio(service: Service) -> None:
-    generation = ask(service, service.script())
+    script = service.script(text="漢")
+    generation = ask(service, script)
+    early = service.get(f"{GENERATIONS}/{generation}/audio")
+    assert (early.status_code, early.json()["code"], early.json()["status_now"]) == (
+        409,
+        "not_spoken_yet",
+        "queued",
+    )
+    assert early.headers["retry-after"] == "1"
+    service.hands.do_all()
     answer = service.get(f"{GENERATIONS}/{generation}/audio")
     assert (answer.status_code, answer.json()["code"]) == (404, "no_take")
+    assert answer.json()["detail"] == service.generation(generation)["failure"]["message"]
 
 
 def test_audio_whose_file_is_gone_says_so(service: Service, audio: str) -> None:
