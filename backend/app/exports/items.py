@@ -11,8 +11,8 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from app.exports.schemas import Reason
-from app.generation.batches import CHUNK
 from app.generation.fingerprint import settings_of
+from app.kit.database import in_lots
 from app.kit.ids import is_id
 from app.models import Generation, Script, SheetLine, Take, VoiceModel
 
@@ -69,8 +69,8 @@ def of_scripts(session: Session, script_ids: list[str]) -> tuple[list[Item], lis
     wanted = list(dict.fromkeys(script_ids))
     known = [each for each in wanted if is_id(each)]
     found: dict[str, Item] = {}
-    for start in range(0, len(known), CHUNK):
-        query = _query().where(Script.id.in_(known[start : start + CHUNK]))
+    for lot in in_lots(known):
+        query = _query().where(Script.id.in_(lot))
         found |= {item.script_id: item for item in _items(session, query)}
     return [found[each] for each in wanted if each in found], [each for each in wanted if each not in found]
 

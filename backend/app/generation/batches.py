@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TypeVar
 
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.deps import Container
@@ -16,6 +16,7 @@ from app.generation import service
 from app.generation.errors import BatchNotFound, VoiceNotReady
 from app.generation.schemas import BatchIn, BatchItem, BatchOut, BatchStarted, FailureCount, FailureOut
 from app.kit.clock import now
+from app.kit.database import in_lots
 from app.kit.ids import is_id, new_id
 from app.lexicons.service import readings
 from app.models import Batch, Generation, Script, Take, VoiceModel
@@ -23,7 +24,6 @@ from app.text import Reading
 
 log = structlog.get_logger()
 Row = TypeVar("Row", Script, VoiceModel, Take)
-CHUNK = 500  # rows a query: every database has its limit on parameters
 NAMED_SCRIPTS = 100
 
 
@@ -71,8 +71,8 @@ def start(container: Container, session: Session, body: BatchIn) -> BatchStarted
 def _by_id(session: Session, table: type[Row], ids: list[str]) -> dict[str, Row]:
     unique = list(dict.fromkeys(ids))
     rows: dict[str, Row] = {}
-    for start in range(0, len(unique), CHUNK):
-        query = select(table).where(table.id.in_(unique[start : start + CHUNK]))
+    for lot in in_lots(unique):
+        query = select(table).where(table.id.in_(lot))
         rows |= {row.id: row for row in session.scalars(query)}
     return rows
 
@@ -163,14 +163,7 @@ def cancel(container: Container, session: Session, batch_id: str) -> Batch:
         )
     )
     if open_rows:
-        # First the jobs, then what they publish: a worker locks in this order too.
-        container.jobs.cancel(open_rows, session)
-        moment = now()
-        batch.cancelled_at = moment
-        session.execute(
-            update(Generation)
-            .where(Generation.batch_id == batch_id, Generation.outcome.is_(None))
-            .values(outcome="cancelled", ended_at=moment)
-        )
+        service.cancel(container, session, open_rows)
+        batch.cancelled_at = now()
     log.info("tts.batch_cancelled", batch=batch_id, stopped=len(open_rows))
     return batch

@@ -118,6 +118,15 @@ def get_generation(generation_id: str, _: Viewer, session: Reading, container: P
     return service.outs(container, session, [service.get(session, generation_id)])[0]
 
 
+@router.post("/tts-generations/{generation_id}/cancel", responses=documented(404))
+def cancel_generation(generation_id: str, _: Producer, session: Writing, container: Parts) -> GenerationOut:
+    """Stop a generation that has not ended; one that is done stays."""
+    generation = service.get(session, generation_id)
+    service.cancel(container, session, [generation_id])
+    session.refresh(generation)
+    return service.outs(container, session, [generation])[0]
+
+
 @router.get(
     "/tts-generations/{generation_id}/audio",
     response_class=Response,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.audio.formats import FORMATS, encode, telephone_preview
@@ -23,6 +23,8 @@ from app.generation.errors import (
 from app.generation.fingerprint import fingerprint, settings_of
 from app.generation.schemas import FailureOut, GenerationOut, GenerationStatus
 from app.jobs import BATCH, INTERACTIVE, JobState, JobStatus
+from app.kit.clock import now
+from app.kit.database import in_lots
 from app.kit.ids import is_id, new_id
 from app.lexicons.schemas import UnclearOut
 from app.lexicons.service import readings
@@ -109,6 +111,19 @@ def generate(container: Container, session: Session, script_id: str) -> Generati
     request(container, session, [generation], interactive=True)
     log.info("tts.generation_asked", generation=generation.id, script=script_id)
     return generation
+
+
+def cancel(container: Container, session: Session, generation_ids: Sequence[str]) -> None:
+    """Stop what of these has not ended. What is done stays; a job under way can publish nothing any more."""
+    # First the jobs, then what they publish: a worker locks in this order too.
+    container.jobs.cancel(generation_ids, session)
+    moment = now()
+    for ids in in_lots(generation_ids):
+        session.execute(
+            update(Generation)
+            .where(Generation.id.in_(ids), Generation.outcome.is_(None))
+            .values(outcome="cancelled", ended_at=moment)
+        )
 
 
 def status_of(generation: Generation, job: JobState | None) -> tuple[GenerationStatus, FailureOut | None]:

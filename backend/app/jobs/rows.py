@@ -9,7 +9,7 @@ tests/contracts/test_jobs.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from app.jobs.interface import JobFailed, JobState, JobStatus
 from app.jobs.serializer import JsonSerializer
 from app.jobs.tables import JobStrike, JobWorker
+from app.kit.database import in_lots
 
 SCHEMA = "dbos"
 APPLICATION = "moksori"
@@ -42,7 +43,6 @@ STATUS = {
 # Two lanes beside each queue: `first` has slots that no batch can fill; a job in `alone` runs with
 # nothing beside it in its process, so that a crash names the culprit.
 FIRST, ALONE = ".first", ".alone"
-CHUNK = 10_000  # bound parameters a statement; SQLite allows 32,766
 
 
 def base_queue(name: str | None) -> str:
@@ -112,11 +112,6 @@ def clock(session: Session) -> sa.ColumnElement[float]:
 
 def _now_ms(session: Session) -> sa.ColumnElement[int]:
     return sa.cast(clock(session) * 1000, sa.BigInteger)
-
-
-def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), CHUNK):
-        yield ids[start : start + CHUNK]
 
 
 def _moment(milliseconds: int | None) -> datetime | None:
@@ -191,7 +186,7 @@ def states(session: Session, job_ids: Sequence[str]) -> dict[str, JobState]:
     ).select_from(jobs.outerjoin(outputs, outputs.c.workflow_uuid == jobs.c.workflow_uuid))
     return {
         row.workflow_uuid: _state(row)
-        for chunk in _chunks(job_ids)
+        for chunk in in_lots(job_ids)
         for row in session.execute(query.where(jobs.c.workflow_uuid.in_(chunk)))
     }
 
@@ -236,7 +231,7 @@ def cancel(session: Session, job_ids: Sequence[str]) -> int:
     """Take jobs that are not over out of their queue and from whoever runs them; how many there were."""
     jobs, _, _ = _of(session)
     cancelled = 0
-    for chunk in _chunks(job_ids):
+    for chunk in in_lots(job_ids):
         result = session.execute(
             sa.update(jobs)
             .where(jobs.c.workflow_uuid.in_(chunk), jobs.c.status.in_(UNDER_WAY))
@@ -310,7 +305,7 @@ def held_by(session: Session, worker_id: str) -> list[Held]:
         .with_for_update(skip_locked=True)
     ).all()
     strikes: dict[str, JobStrike] = {}
-    for chunk in _chunks([row.workflow_uuid for row in rows]):
+    for chunk in in_lots([row.workflow_uuid for row in rows]):
         for strike in session.scalars(sa.select(JobStrike).where(JobStrike.job_id.in_(chunk))):
             strikes[strike.job_id] = strike
     return [
@@ -336,7 +331,7 @@ def requeue(session: Session, job_ids: Sequence[str], *, queue: str | None = Non
     }
     if queue is not None:
         values["queue_name"] = queue
-    for chunk in _chunks(job_ids):
+    for chunk in in_lots(job_ids):
         session.execute(
             sa.update(jobs).where(jobs.c.workflow_uuid.in_(chunk), jobs.c.status == PENDING).values(values)
         )

@@ -51,7 +51,7 @@ def delete_script(
     script_id: str, _: Producer, session: Writing, container: Parts, later: BackgroundTasks
 ) -> None:
     """Delete a script with all its takes."""
-    keys = service.remove(session, script_id)
+    keys = service.remove(container, session, script_id)
     later.add_task(forget_files, container.store, "takes", keys)
 
 

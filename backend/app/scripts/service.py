@@ -9,10 +9,11 @@ import structlog
 from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
+from app.deps import Container
 from app.kit.clock import now
 from app.kit.errors import Invalid
 from app.kit.ids import is_id
-from app.models import Script, Take, VoiceModel
+from app.models import Generation, Script, Take, VoiceModel
 from app.scripts.errors import ScriptNotFound
 from app.scripts.schemas import ScriptChange, ScriptIn, ScriptOut, TakeOut
 
@@ -70,9 +71,11 @@ def change(session: Session, script_id: str, body: ScriptChange) -> Script:
     return script
 
 
-def remove(session: Session, script_id: str) -> list[str]:
+def remove(container: Container, session: Session, script_id: str) -> list[str]:
     """Delete a script with its generations and takes; the store's keys that may go after the commit."""
     script = get(session, script_id)
+    open_ids = select(Generation.id).where(Generation.script_id == script_id, Generation.outcome.is_(None))
+    container.jobs.cancel(list(session.scalars(open_ids)), session)
     keys = list(session.scalars(select(Take.audio_key).where(Take.script_id == script_id)))
     session.delete(script)
     log.info("tts.script_deleted", script=script_id, takes=len(keys))

@@ -14,6 +14,7 @@ from app.deps import Container
 from app.generation import batches
 from app.generation.schemas import BatchIn
 from app.kit.clock import now
+from app.kit.database import in_lots
 from app.kit.ids import is_id, new_id
 from app.models import Script, Sheet, SheetLine, SheetVersion, Take
 from app.sheets import lines as sheet_lines
@@ -210,8 +211,8 @@ def remove(session: Session, sheet_id: str) -> list[str]:
     scripts = select(SheetLine.script_id).where(SheetLine.sheet_id == sheet_id)
     ids = list(session.scalars(scripts))
     keys = list(session.scalars(select(Take.audio_key).where(Take.script_id.in_(scripts))))
-    for start in range(0, len(ids), batches.CHUNK):
-        session.execute(delete(Script).where(Script.id.in_(ids[start : start + batches.CHUNK])))
+    for lot in in_lots(ids):
+        session.execute(delete(Script).where(Script.id.in_(lot)))
     session.delete(sheet)
     log.info("tts.sheet_deleted", sheet=sheet_id, scripts=len(ids), takes=len(keys))
     return keys

@@ -15,6 +15,7 @@ from app.kit.problems import documented
 from app.kit.schemas import Text
 from app.models import TrainingRun, VoiceModel
 from app.voice_models import service
+from app.voice_models.errors import TrainingStopped
 from app.voice_models.schemas import (
     DebugTrainOut,
     StepOut,
@@ -86,9 +87,16 @@ def train(model_id: str, once: Once, session: Writing, container: Parts) -> Trai
     return once(None, make, TrainingOut)
 
 
+@router.post("/{model_id}/cancel", responses=documented(404))
+def cancel_training(model_id: str, _: Producer, session: Writing, container: Parts) -> VoiceModelOut:
+    """Stop a training under way; the last good state, if there is one, stays in service."""
+    model = service.cancel(container, session, model_id)
+    return service.outs(container, session, [model])[0]
+
+
 @router.post(
     "/{model_id}/debug-train",
-    responses=documented(404)
+    responses=documented(404, 409)
     | {202: {"model": DebugTrainOut, "description": "not ended within the time that a caller waits"}},
 )
 async def debug_train(model_id: str, _: Producer, container: Parts, response: Response) -> DebugTrainOut:
@@ -125,6 +133,8 @@ def _report(container: Container, model_id: str, run_id: str, seconds: float) ->
         model = service.outs(container, session, [service.get(session, model_id)])[0]
         run = session.get(TrainingRun, run_id)
         steps = [StepOut.model_validate(step) for step in (run.steps if run else [])]
+    if run is None or run.outcome == "stopped":
+        raise TrainingStopped(steps=[step.model_dump(mode="json") for step in steps])
     return DebugTrainOut(
         model_id=model_id,
         training_run_id=run_id,

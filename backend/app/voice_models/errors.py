@@ -16,6 +16,10 @@ class NoGoodState(Conflict):
     code, title = "no_good_state", "This model has never been trained to the end; train it"
 
 
+class TrainingStopped(Conflict):
+    code, title = "training_stopped", "This training was stopped"
+
+
 class VoiceFileMissing(Conflict):
     code, title = "voice_file_missing", "The files of this model's last good state are gone; train it again"
 

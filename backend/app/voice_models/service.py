@@ -109,17 +109,29 @@ def train(container: Container, session: Session, model_id: str, *, interactive:
     return run
 
 
+def cancel(container: Container, session: Session, model_id: str) -> VoiceModel:
+    """Stop a training under way, if there is one; the last good state stays in service."""
+    model = get(session, model_id)
+    if model.training_run_id:
+        stop_run(container, session, model.training_run_id, "stopped")
+        model = _afresh(session, model_id)
+        model.training_run_id = None
+        session.flush()
+        log.info("voice_model.training_stopped", voice_model=model.id)
+    return model
+
+
 def reset(container: Container, session: Session, model_id: str) -> VoiceModel:
     """Put the last good state back in service, stopping a training under way."""
     model = get(session, model_id)
     if model.state_key is None:
-        raise NoGoodState
+        raise NoGoodState(
+            "Its first training is under way: cancel it, or wait." if model.training_run_id else ""
+        )
     if not state_is_there(container.store, model.state_key):
         raise VoiceFileMissing
-    if model.training_run_id:
-        stop_run(container, session, model.training_run_id, "stopped")
-        model = _afresh(session, model_id)
-    model.training_run_id, model.failure = None, None
+    model = cancel(container, session, model_id)
+    model.failure = None
     session.flush()
     log.info("voice_model.reset", voice_model=model.id)
     return model
@@ -142,9 +154,7 @@ def remove(container: Container, session: Session, model_id: str) -> list[str]:
         raise VoiceModelInUse(
             f"{used} scripts speak with this model; delete them or give them another voice."
         )
-    if model.training_run_id:
-        stop_run(container, session, model.training_run_id, "stopped")
-        model = _afresh(session, model_id)
+    model = cancel(container, session, model_id)
     keys = [f"{model.state_key}/{name}" for name in STATE_FILES] if model.state_key else []
     session.delete(model)
     log.info("voice_model.deleted", voice_model=model_id)

@@ -373,6 +373,30 @@ def test_a_generation_without_a_take_has_no_audio(service: Service) -> None:
     assert answer.json()["detail"] == service.generation(generation)["failure"]["message"]
 
 
+def test_a_generation_is_cancelled_unless_it_is_over(any_service: Service) -> None:
+    service = any_service
+    script = service.script()
+    service.generate(script)
+    kept = service.row(Script, script).current_take_id
+    open_one = ask(service, script)
+    for _ in range(2):
+        stopped = service.post(f"{GENERATIONS}/{open_one}/cancel")
+        assert (stopped.status_code, stopped.json()["status"]) == (200, "cancelled")
+    assert service.hands.queued() == []
+    assert service.row(Script, script).current_take_id == kept
+    done = service.row(Take, kept).generation_id
+    assert service.post(f"{GENERATIONS}/{done}/cancel").json()["status"] == "done"
+    assert service.post(f"{GENERATIONS}/{NOBODY}/cancel").status_code == 404
+
+
+def test_a_deleted_script_leaves_nothing_in_line(any_service: Service) -> None:
+    service = any_service
+    script = service.script()
+    ask(service, script)
+    assert service.delete(f"/voice-actors/tts-scripts/{script}").status_code == 204
+    assert service.hands.queued() == []
+
+
 def test_audio_whose_file_is_gone_says_so(service: Service, audio: str) -> None:
     service.container.store.delete("takes", service.files("takes")[0])
     for params in ({}, {"format": "mp3"}):

@@ -8,7 +8,10 @@ import httpx
 import pytest
 from anyio.to_thread import current_default_thread_limiter
 
+from app.deps import Container
 from app.models import Sample, TrainingRun, VoiceModel
+from app.voice_models import endpoints
+from app.voice_models import service as models
 from tests.service import API, NOBODY, Service, buzz, wav
 
 PATH = "/voice-actors/models"
@@ -156,6 +159,40 @@ def test_reset_puts_the_last_good_state_back(any_service: Service) -> None:
     registry.jobs[name].function(context, **arguments)
     assert service.row(VoiceModel, model).state_key == before
     assert status(service, model) == "ready"
+
+
+def test_a_first_training_is_stopped(any_service: Service) -> None:
+    service = any_service
+    model = with_sample(service)
+    run = train(service, model)
+    refused = service.put(f"{PATH}/{model}", json={"status": "ready"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "no_good_state")
+    assert "cancel" in refused.json()["detail"]
+    for _ in range(2):
+        stopped = service.post(f"{PATH}/{model}/cancel")
+        assert (stopped.status_code, stopped.json()["status"]) == (200, "pending")
+    assert service.row(TrainingRun, run).outcome == "stopped"
+    assert run not in service.hands.queued()
+    service.hands.do(train(service, model))
+    assert service.post(f"{PATH}/{model}/cancel").json()["status"] == "ready"
+
+
+def test_who_waits_for_a_training_hears_that_it_was_stopped(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was there before is no answer to how this one went."""
+    model = service.model()
+    is_over = endpoints._is_over
+
+    def stopped_meanwhile(container: Container, run: str) -> bool:
+        with container.database.session() as session:
+            models.cancel(container, session, model)
+        return is_over(container, run)
+
+    monkeypatch.setattr(endpoints, "_is_over", stopped_meanwhile)
+    answer = service.post(f"{PATH}/{model}/debug-train")
+    assert (answer.status_code, answer.json()["code"]) == (409, "training_stopped")
+    assert answer.json()["steps"] == []
 
 
 def test_reset_after_a_failure(any_service: Service) -> None:

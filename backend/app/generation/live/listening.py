@@ -29,10 +29,8 @@ from app.generation.live.frames import (
     host_name,
 )
 from app.generation.live.orders import Order, follow, script_of
-from app.kit.clock import now
 from app.kit.errors import AppError
 from app.lexicons.service import readings
-from app.models import Generation
 from app.speech.interface import Audio
 
 log = structlog.get_logger()
@@ -245,7 +243,4 @@ def _look(container: Container, generation_id: str) -> tuple[Audio, int] | None:
 
 def _cancel(container: Container, generation_id: str) -> None:
     with container.database.session() as session:
-        generation = session.get(Generation, generation_id)
-        if generation is not None and generation.outcome is None:
-            generation.outcome, generation.ended_at = "cancelled", now()
-            container.jobs.cancel([generation_id], session)
+        service.cancel(container, session, [generation_id])
