@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from http import HTTPStatus
 from typing import Any
@@ -83,11 +84,23 @@ def _validation_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     # The input itself stays out: it may be a password or a transcript.
     errors = [
-        {"field": ".".join(str(part) for part in item["loc"]), "message": item["msg"], "kind": item["type"]}
+        {
+            "field": ".".join(str(part) for part in item["loc"]),
+            "message": _message(item),
+            "kind": item["type"],
+        }
         for item in error.errors()
     ]
     named = ", ".join(sorted({item["field"] for item in errors}))
     return problem(422, "invalid", "A value is not valid", f"See `errors`: {named}.", errors=errors)
+
+
+def _message(item: dict[str, Any]) -> str:
+    """Pydantic counts items where it checks a text after another check of it."""
+    message = str(item["msg"])
+    if item["type"] in ("too_short", "too_long") and isinstance(item["input"], str):
+        return re.sub(r"\bitem(?=s?\b)", "character", message)
+    return message
 
 
 def _database_error(request: Request, error: Exception) -> JSONResponse:

@@ -1,14 +1,25 @@
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field
 
 from app.kit.schemas import Answer, Body, Description, Name
 
 Gender = Literal["female", "male", "other", "unspecified"]
-AgeRange = Annotated[str, StringConstraints(pattern=r"^([0-9]{1,2}s)?$")]  # "30s"; empty: not said
+
+
+def _age_range(value: str) -> str:
+    if not re.fullmatch(r"([0-9]{1,2}s)?", value):
+        raise ValueError('must be like "30s", or empty')
+    return value
+
+
+AgeRange = Annotated[
+    str, AfterValidator(_age_range), Field(json_schema_extra={"pattern": "^([0-9]{1,2}s)?$"})
+]
 
 
 class VoiceActorIn(Body):

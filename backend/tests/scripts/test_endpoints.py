@@ -12,6 +12,15 @@ def create(service: Service, **body):
     return service.post(PATH, json={"text": TEXT} | body)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"), [("", "at least 1 character"), ("가" * 5001, "at most 5000 characters")]
+)
+def test_what_is_wrong_with_a_text_is_said_in_characters(service: Service, text: str, said: str) -> None:
+    answer = service.post(PATH, json={"text": text, "voice_model_id": service.model()})
+    [error] = answer.json()["errors"]
+    assert said in error["message"]
+
+
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_a_script_is_made_read_changed_and_deleted(any_service: Service, slash: str) -> None:
     service = any_service

@@ -116,6 +116,11 @@ def test_a_wrong_value_is_refused_by_field(service: Service, change: dict, field
     assert service.count(VoiceActor) == 0
 
 
+def test_an_age_range_is_shown_as_it_should_be(service: Service) -> None:
+    [error] = service.post("/voice-actors/", json=GUIDE | {"age_range": "30대"}).json()["errors"]
+    assert '"30s"' in error["message"]
+
+
 def test_half_a_character_is_refused(service: Service) -> None:
     body = b'{"name": "\\ud800"}'
     answer = service.post("/voice-actors/", content=body, headers={"Content-Type": "application/json"})
