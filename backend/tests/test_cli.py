@@ -318,8 +318,12 @@ def test_one_bad_line_fails_the_batch_and_not_its_neighbours(shell: Service, tmp
 def test_one_bad_recording_is_named_and_the_others_kept(shell: Service, tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"no audio")
     (tmp_path / "b.wav").write_bytes(wav())
+    (tmp_path / "b.txt").write_text("안녕하세요.", encoding="utf-8")
+    (tmp_path / "c.m4a").write_bytes(b"of a telephone")
     added = run("samples", "add", str(tmp_path), "--actor", shell.actor())
     assert added.exit_code == 1
+    assert "c.m4a: left out" in added.stderr
+    assert "b.txt" not in added.stderr
     assert "a.wav: " in added.stderr
     assert "1 of 2" in added.stderr
     assert shell.count(Sample) == 1

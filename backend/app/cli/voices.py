@@ -59,6 +59,14 @@ def samples_add(
     )
     if not files:
         raise fail(f"There are no recordings in {folder} ({', '.join(sorted(AUDIO_SUFFIXES))}).", 2)
+    if folder.is_dir():
+        known = {*files, *(file.with_suffix(".txt") for file in files)}
+        for file in sorted(f for f in folder.iterdir() if f.is_file() and f not in known):
+            typer.secho(
+                f"{file.name}: left out, no recording of a kind that is taken",
+                err=True,
+                fg=typer.colors.YELLOW,
+            )
     refused = 0
     with service(url, token) as remote:
         for file in track(files, description="Uploading", disable=not sys.stderr.isatty()):
