@@ -25,7 +25,7 @@ MAX_TEXT = 5000
 MAX_PAUSE = 60.0
 MAX_PROBLEMS = 1000
 SPEEDS = (0.5, 2.0)
-_NUMBER = re.compile(r"([0-9]*[.,]?[0-9]+)\s*(%|배속|배|x|초|s|sec|ms|밀리초)?", re.IGNORECASE)
+_NUMBER = re.compile(r"([0-9]+(?:[.,][0-9]+)?|[.,][0-9]+)\s*(%|배속|배|x|초|s|sec|ms|밀리초)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
