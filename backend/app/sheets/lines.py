@@ -152,7 +152,7 @@ def outs(container: Container, session: Session, facts: Sequence[LineFacts]) -> 
             variant=each.line.variant, text=each.script.text, voice_model_id=each.script.voice_model_id,
             speed=each.script.speed, pause=each.line.pause, file_name=each.line.file_name,
             path=each.line.path,             note=each.line.note, state=each.state,
-            unclear=generation.unclear_outs(read.of(each.script)),
+            unclear=generation.unclear_outs(read.of(each.script, listed=True)),
             failure=each.failure,
             take=LineTake.model_validate(each.take) if each.take else None,
             approved=each.is_approved,

@@ -91,6 +91,27 @@ def test_wrong_rows_are_named_and_nothing_is_imported(service: Service) -> None:
     assert service.count(Sheet) == service.count(Script) == 0
 
 
+def test_broken_markup_is_a_problem_of_its_row(service: Service) -> None:
+    text, form = "코드,멘트\n1,하나\n2,<speak>둘\n", {"voice_model_id": service.model()}
+    seen = upload(service, text, data=form, params={"preview": "true"})
+    assert seen.status_code == 200
+    [problem] = seen.json()["problems"]
+    assert (problem["row"], problem["column"], problem["code"]) == (3, "멘트", "bad_markup")
+    assert "line 1" in problem["message"] and seen.json()["lines"][0]["spoken_text"] == "하나"
+    assert upload(service, text, data=form).json()["problems"] == [problem]
+
+
+def test_broken_markup_keeps_no_other_line_from_being_shown_and_made(service: Service) -> None:
+    sheet = make_sheet(service)
+    with service.container.database.session() as session:  # as it was kept before it was refused
+        session.get(Script, lines(service, sheet)[1]["script_id"]).text = "<speak>둘"
+    shown = lines(service, sheet)
+    assert [[each["written"] for each in line["unclear"]] for line in shown] == [[], ["<speak>둘"], []]
+    assert generate(service, sheet)["accepted"] == 3
+    assert [line["state"] for line in lines(service, sheet)] == ["done", "failed", "done"]
+    assert lines(service, sheet)[1]["failure"]["code"] == "bad_markup"
+
+
 @pytest.mark.parametrize(
     ("data", "code"),
     [

@@ -64,6 +64,11 @@ class Layout:
     def place(self, field: str) -> int | None:
         return next((place for place, column in enumerate(self.columns) if column.field == field), None)
 
+    def heading(self, field: str) -> str:
+        """Its column's heading; empty where it has none."""
+        place = self.place(field)
+        return "" if place is None else self.columns[place].heading
+
 
 def word_of(heading: str) -> str:
     """A heading as it is compared: no case, no spaces, no signs, no unit in brackets."""
