@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,9 +126,7 @@ def change(session: Session, lexicon_id: str, body: LexiconChange) -> LexiconOut
     if entries == row.entries:
         session.flush()
         return out(row, [])
-    differing = [
-        entry for entry in (*entries, *row.entries) if entry not in entries or entry not in row.entries
-    ]
+    differing = set(map(tuple, entries)) ^ set(map(tuple, row.entries))
 
     def apply() -> None:
         session.add(LexiconVersion(lexicon_id=row.id, version=row.version, entries=row.entries))
@@ -148,12 +146,14 @@ def remove(session: Session, lexicon_id: str) -> None:
     _marked(session, row.entries, delete)
 
 
-def _marked(session: Session, entries: Sequence[Sequence[str]], act: Callable[[], None]) -> list[str]:
+def _marked(session: Session, entries: Collection[Sequence[str]], act: Callable[[], None]) -> list[str]:
     """Do `act`, and mark the scripts that are read differently after it; only these are looked at twice
     in which one of the entries' written forms stands."""
-    forms = [written for written, _ in entries]
+    forms = Lexicon.of(dict.fromkeys((written for written, _ in entries), "").items())
     touched = [
-        script for script in session.scalars(select(Script)) if any(form in script.text for form in forms)
+        script
+        for script in session.scalars(select(Script))
+        if any(forms.longest(script.text, place) for place in range(len(script.text)))
     ]
     before = readings(session, best_effort=False)
     old = {script.id: before.of(script, listed=True).text for script in touched}
