@@ -175,6 +175,23 @@ def test_scripts_without_a_sheet(service: Service) -> None:
     assert [each["reason"] for each in asked.json()["lines"]] == ["not_approved"]
 
 
+def test_numbers_follow_the_order_in_which_scripts_were_named(
+    any_service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = any_service
+    monkeypatch.setattr("app.exports.items.CHUNK", 2)
+    model = service.model()
+    scripts = [service.script(model, f"{number}번입니다.") for number in range(3)][::-1]
+    for script in scripts:
+        service.generate(script)
+    options = {"formats": ["ulaw"], "name": "p_{number}"}
+    answer = package(export(service, None, script_ids=[NOBODY, *scripts], options=options, allow_incomplete=True))
+    files = json.loads(answer["manifest.json"])["files"]
+    assert [(each["file"][-11:-5], each["text"]) for each in files] == [
+        ("p_0001", "2번입니다."), ("p_0002", "1번입니다."), ("p_0003", "0번입니다."),
+    ]  # fmt: skip
+
+
 def test_a_variant_has_a_name_of_its_own(service: Service) -> None:
     sheet = generated_sheet(
         service, "코드,멘트,이름,파일명\n인사,{이름}님,김철수|이영희,\n끝,{이름}님,박|최,{이름}_bye\n"
