@@ -282,6 +282,32 @@ def test_an_approval_is_a_person_s_and_of_one_take(any_service: Service) -> None
     assert not undone["approved"] and service.row(Take, take).approved_at is None
 
 
+def test_an_approval_that_ends_with_an_import_keeps_no_take_for_ever(any_service: Service) -> None:
+    service = any_service
+    sheet = generated_sheet(service)
+    takes = [line["take"]["id"] for line in lines(service, sheet)]
+    for line in lines(service, sheet):
+        service.post(f"/sheets/{sheet}/lines/{line['id']}/approve")
+    rows = TEXT.splitlines(keepends=True)
+    import_again(service, sheet, rows[0] + rows[1].replace("말씀", "다른 말씀") + rows[2])
+    assert [service.row(Take, take).approved_at is not None for take in takes] == [False, True, False]
+
+
+def test_a_take_is_out_of_date_since_an_import_changed_what_is_said(any_service: Service) -> None:
+    service = any_service
+
+    def stale() -> list[bool]:
+        return [service.row(Script, line["script_id"]).stale_at is not None for line in lines(service, sheet)]
+
+    sheet = generated_sheet(service)
+    import_again(service, sheet, TEXT.replace("0.5초", "1초").replace("메모 1", "다른 메모"))
+    assert stale() == [False] * 3
+    import_again(service, sheet, TEXT.replace("말씀 2", "바뀐 말 2").replace("입니다.,", "입니다.,1.0", 1))
+    assert stale() == [False, True, False]
+    generate(service, sheet)
+    assert stale() == [False] * 3
+
+
 def test_an_approval_does_not_pass_to_another_take(service: Service) -> None:
     sheet = generated_sheet(service)
     line = lines(service, sheet)[0]
@@ -327,6 +353,20 @@ def test_lines_page_in_the_sheet_s_order(service: Service) -> None:
     for cursor in ("x", "é", "LTE=", "=", "MTIzNDU2Nzg5MDEyMzQ1Njc4OTA="):
         refused = service.get(f"/sheets/{sheet}/lines", params={"cursor": cursor})
         assert (refused.status_code, refused.json()["code"]) == (422, "bad_cursor")
+
+
+def test_lines_that_are_gone_page_too_though_they_share_a_place(any_service: Service) -> None:
+    service = any_service
+    sheet = make_sheet(service)
+    for number in (4, 5, 6):
+        import_again(service, sheet, f"코드,멘트\nB{number},안내 {number}\n")
+    seen: list[str] = []
+    params: dict[str, Any] = {"limit": 1, "state": "gone"}
+    while "cursor" not in params or params["cursor"]:
+        page = service.get(f"/sheets/{sheet}/lines", params=params).json()
+        seen += [line["code"] for line in page["items"]]
+        params["cursor"] = page["next_cursor"]
+    assert seen == ["A1", "B4", "B5", "A2", "A3"]
 
 
 def test_a_sheet_goes_with_its_scripts_takes_and_files(any_service: Service) -> None:
