@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Row, Select, select
 from sqlalchemy.orm import Session
 
 from app.exports.schemas import Reason
@@ -15,6 +15,9 @@ from app.generation.fingerprint import settings_of
 from app.kit.database import in_lots
 from app.kit.ids import is_id
 from app.models import Generation, Script, SheetLine, Take, VoiceModel
+
+# A script, and its line, its current take, that one's voice model and generation, where it has them.
+Facts = Row[*tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +64,19 @@ class Item:
 def of_sheet(session: Session, sheet_id: str) -> list[Item]:
     """The lines of a sheet in its order."""
     query = _query().where(SheetLine.sheet_id == sheet_id, SheetLine.gone_at.is_(None))
-    return list(_items(session, query.order_by(SheetLine.position)))
+    return _items(session.execute(query.order_by(SheetLine.position)))
 
 
 def of_scripts(session: Session, script_ids: list[str]) -> tuple[list[Item], list[str]]:
     """Scripts in the order they were named, and the ids that there are none of."""
     wanted = list(dict.fromkeys(script_ids))
     known = [each for each in wanted if is_id(each)]
-    found: dict[str, Item] = {}
+    found: dict[str, Facts] = {}
     for lot in in_lots(known):
         query = _query().where(Script.id.in_(lot))
-        found |= {item.script_id: item for item in _items(session, query)}
-    return [found[each] for each in wanted if each in found], [each for each in wanted if each not in found]
+        found |= {facts[0].id: facts for facts in session.execute(query)}
+    items = _items(found[each] for each in wanted if each in found)
+    return items, [each for each in wanted if each not in found]
 
 
 def _query() -> Select[*tuple[Any, ...]]:
@@ -85,15 +89,20 @@ def _query() -> Select[*tuple[Any, ...]]:
     )
 
 
-def _items(session: Session, query: Select[*tuple[Any, ...]]) -> Iterator[Item]:
-    for number, (script, line, take, voice, made) in enumerate(session.execute(query), 1):
-        info = _info(script, line, take, voice, made) if take else None
-        if line:
-            yield Item(
-                script.id, number, line.code, line.variant, line.file_name, line.path, line.pause or 0.0, info
-            )
-        else:
-            yield Item(script.id, number, script.title or script.id, "", "", "", 0.0, info)
+def _items(rows: Iterable[Facts]) -> list[Item]:
+    return [_item(number, *facts) for number, facts in enumerate(rows, 1)]
+
+
+def _item(
+    number: int, script: Script, line: SheetLine | None, take: Take | None, voice: VoiceModel | None,
+    made: Generation | None,
+) -> Item:  # fmt: skip
+    info = _info(script, line, take, voice, made) if take else None
+    if line is None:
+        return Item(script.id, number, script.title or script.id, "", "", "", 0.0, info)
+    return Item(
+        script.id, number, line.code, line.variant, line.file_name, line.path, line.pause or 0.0, info
+    )
 
 
 def _info(

@@ -51,7 +51,7 @@ def start(container: Container, session: Session, body: BatchIn) -> BatchStarted
             items.append(BatchItem(script_id=script_id, status="unknown"))
             continue
         model, take = models[script.voice_model_id], takes.get(script.current_take_id or "")
-        reading = read.of(script)
+        reading = read.of(script, listed=True)
         if not body.force_regenerate and _still_good(container, script, model, reading, take):
             items.append(BatchItem(script_id=script_id, status="unchanged", take_id=script.current_take_id))
             continue

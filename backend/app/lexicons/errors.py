@@ -7,7 +7,3 @@ class LexiconNotFound(NotFound):
 
 class BadLexicon(Invalid):
     code, title = "bad_lexicon", "This lexicon cannot be read"
-
-
-class BadMarkup(Invalid):
-    code, title = "bad_markup", "The markup is broken"

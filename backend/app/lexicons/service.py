@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.kit.clock import now
 from app.kit.ids import is_id
-from app.lexicons.errors import BadLexicon, BadMarkup, LexiconNotFound
+from app.lexicons.errors import BadLexicon, LexiconNotFound
 from app.lexicons.schemas import (
     MOST_ENTRIES,
     EntryBody,
@@ -26,7 +26,8 @@ from app.lexicons.schemas import (
 from app.models import Lexicon as LexiconRow
 from app.models import LexiconVersion, Script
 from app.scripts import service as scripts
-from app.text import Entry, Lexicon, LexiconError, MarkupError, Reading, normalize
+from app.scripts.errors import BadMarkup
+from app.text import Entry, Lexicon, LexiconError, Reading, Unclear
 
 log = structlog.get_logger()
 
@@ -41,15 +42,21 @@ class Readings:
     versions: tuple[tuple[str, int, str | None], ...] = ()  # id, version and script of each lexicon
     _merged: dict[str, Lexicon] = field(default_factory=dict)
 
-    def read(self, text: str, *, language: str = "ko", script_id: str | None = None) -> Reading:
-        """How a text is spoken. Raises BadMarkup with the place."""
+    def read(
+        self, text: str, *, language: str = "ko", script_id: str | None = None, listed: bool = False
+    ) -> Reading:
+        """How a text is spoken. Raises BadMarkup with the place; `listed` with others, which it must not keep from
+        being read, such a text is unclear as a whole."""
+        lexicon = self._for(script_id)
         try:
-            return normalize(text, self._for(script_id), language=language, best_effort=self.best_effort)
-        except MarkupError as error:
-            raise BadMarkup(str(error), field="text") from None
+            return scripts.read(text, lexicon, language=language, best_effort=self.best_effort)
+        except BadMarkup as error:
+            if not listed:
+                raise
+            return Reading(text, "", unclear=(Unclear(0, len(text), text, error.detail),))
 
-    def of(self, script: Script) -> Reading:
-        return self.read(script.text, language=script.language, script_id=script.id)
+    def of(self, script: Script, *, listed: bool = False) -> Reading:
+        return self.read(script.text, language=script.language, script_id=script.id, listed=listed)
 
     def in_force(self, script_id: str) -> list[dict[str, Any]]:
         """The lexicons that a script is read with, and their versions: what a take keeps of them."""
@@ -119,9 +126,7 @@ def change(session: Session, lexicon_id: str, body: LexiconChange) -> LexiconOut
     if entries == row.entries:
         session.flush()
         return out(row, [])
-    differing = [
-        entry for entry in (*entries, *row.entries) if entry not in entries or entry not in row.entries
-    ]
+    differing = set(map(tuple, entries)) ^ set(map(tuple, row.entries))
 
     def apply() -> None:
         session.add(LexiconVersion(lexicon_id=row.id, version=row.version, entries=row.entries))
@@ -141,30 +146,25 @@ def remove(session: Session, lexicon_id: str) -> None:
     _marked(session, row.entries, delete)
 
 
-def _marked(session: Session, entries: Sequence[Sequence[str]], act: Callable[[], None]) -> list[str]:
+def _marked(session: Session, entries: Collection[Sequence[str]], act: Callable[[], None]) -> list[str]:
     """Do `act`, and mark the scripts that are read differently after it; only these are looked at twice
     in which one of the entries' written forms stands."""
-    forms = [written for written, _ in entries]
+    forms = Lexicon.of(dict.fromkeys((written for written, _ in entries), "").items())
     touched = [
-        script for script in session.scalars(select(Script)) if any(form in script.text for form in forms)
+        script
+        for script in session.scalars(select(Script))
+        if any(forms.longest(script.text, place) for place in range(len(script.text)))
     ]
     before = readings(session, best_effort=False)
-    old = {script.id: _text(before, script) for script in touched}
+    old = {script.id: before.of(script, listed=True).text for script in touched}
     act()
     after = readings(session, best_effort=False)
-    changed = [script.id for script in touched if _text(after, script) != old[script.id]]
+    changed = [script.id for script in touched if after.of(script, listed=True).text != old[script.id]]
     for start in range(0, len(changed), 500):
         ids = changed[start : start + 500]
         session.execute(update(Script).where(Script.id.in_(ids)).values(stale_at=now()))
     log.info("tts.lexicon_changed", entries=len(forms), scripts=len(changed))
     return changed
-
-
-def _text(with_: Readings, script: Script) -> str | None:
-    try:
-        return with_.of(script).text
-    except BadMarkup:
-        return None
 
 
 def summary(row: LexiconRow) -> LexiconSummary:

@@ -14,8 +14,9 @@ from app.kit.clock import now
 from app.kit.errors import Invalid
 from app.kit.ids import is_id
 from app.models import Generation, Script, Take, VoiceModel
-from app.scripts.errors import ScriptNotFound
+from app.scripts.errors import BadMarkup, ScriptNotFound
 from app.scripts.schemas import ScriptChange, ScriptIn, ScriptOut, TakeOut
+from app.text import Lexicon, MarkupError, Reading, is_markup, normalize
 
 log = structlog.get_logger()
 
@@ -50,8 +51,27 @@ def _check_voice(session: Session, voice_model_id: str) -> None:
         raise UnknownVoiceModel(field="voice_model_id")
 
 
+def read(
+    text: str, lexicon: Lexicon | None = None, *, language: str = "ko", best_effort: bool = False
+) -> Reading:
+    """How a text is spoken. Raises BadMarkup with the place."""
+    try:
+        return normalize(text, lexicon, language=language, best_effort=best_effort)
+    except MarkupError as error:
+        raise BadMarkup(
+            f"{error}. Correct it there; a text without <speak> is read as it is written.", field="text"
+        ) from None
+
+
+def check_markup(text: str, language: str = "ko") -> None:
+    """Raises BadMarkup with the place."""
+    if is_markup(text):
+        read(text, language=language)
+
+
 def create(session: Session, body: ScriptIn) -> Script:
     _check_voice(session, body.voice_model_id)
+    check_markup(body.text, body.language)
     script = Script(**body.model_dump())
     session.add(script)
     session.flush()
@@ -63,6 +83,8 @@ def change(session: Session, script_id: str, body: ScriptChange) -> Script:
     script = get(session, script_id)
     if body.voice_model_id is not None:
         _check_voice(session, body.voice_model_id)
+    if body.text is not None or body.language is not None:
+        check_markup(body.text or script.text, body.language or script.language)
     for field, value in body.model_dump(exclude_none=True).items():
         if field != "title" and value != getattr(script, field):
             script.stale_at = now()

@@ -208,7 +208,7 @@ def list_lines(
 ) -> Page[LineOut]:
     """A sheet's lines in its order, each with its state, what is unclear in it, its failure and its take."""
     service.get(session, sheet_id)
-    after = lines.position_of(cursor)
+    after = lines.place_of(cursor)
     most = None if state else limit + 1
     facts = lines.load(container, session, sheet_id, after=after, limit=most, with_gone=state == "gone")
     if state:
@@ -217,7 +217,7 @@ def list_lines(
     facts = facts[:limit]
     return Page(
         items=lines.outs(container, session, facts),
-        next_cursor=lines.cursor_of(facts[-1].line.position) if more else None,
+        next_cursor=lines.cursor_of(facts[-1].line) if more else None,
     )
 
 

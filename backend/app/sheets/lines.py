@@ -9,17 +9,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from app.deps import Container
 from app.generation import service as generation
 from app.generation.fingerprint import settings_of
 from app.generation.schemas import FailureOut
+from app.kit.ids import is_id
 from app.kit.paging import BadCursor
 from app.lexicons.service import readings
 from app.models import Generation, Script, SheetLine, Take
 from app.sheets.schemas import LineOut, LineState, LineTake
+
+Place = tuple[int, str]  # position and id: lines that are gone may share a position
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def load(
     session: Session,
     sheet_id: str,
     *,
-    after: int | None = None,
+    after: Place | None = None,
     limit: int | None = None,
     with_gone: bool = False,
     line_id: str | None = None,
@@ -89,7 +92,7 @@ def load(
     if not with_gone:
         query = query.where(SheetLine.gone_at.is_(None))
     if after is not None:
-        query = query.where(SheetLine.position > after)
+        query = query.where(tuple_(SheetLine.position, SheetLine.id) > tuple_(*after))
     if line_id is not None:
         query = query.where(SheetLine.id == line_id)
     rows = session.execute(query.limit(limit)).all()
@@ -152,7 +155,7 @@ def outs(container: Container, session: Session, facts: Sequence[LineFacts]) -> 
             variant=each.line.variant, text=each.script.text, voice_model_id=each.script.voice_model_id,
             speed=each.script.speed, pause=each.line.pause, file_name=each.line.file_name,
             path=each.line.path,             note=each.line.note, state=each.state,
-            unclear=generation.unclear_outs(read.of(each.script)),
+            unclear=generation.unclear_outs(read.of(each.script, listed=True)),
             failure=each.failure,
             take=LineTake.model_validate(each.take) if each.take else None,
             approved=each.is_approved,
@@ -163,20 +166,18 @@ def outs(container: Container, session: Session, facts: Sequence[LineFacts]) -> 
     ]  # fmt: skip
 
 
-def position_of(cursor: str | None) -> int | None:
-    """Lists of lines page in the sheet's order: a cursor is the last position that was seen."""
+def place_of(cursor: str | None) -> Place | None:
+    """Lists of lines page in the sheet's order: a cursor is the place of the last line that was seen."""
     if cursor is None:
         return None
     try:
-        text = base64.urlsafe_b64decode(cursor.encode("ascii")).decode("ascii")
-        return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else _bad()
-    except (binascii.Error, UnicodeError, ValueError):
-        return _bad()
+        position, _, line_id = base64.urlsafe_b64decode(cursor.encode("ascii")).decode("ascii").partition(" ")
+    except (binascii.Error, UnicodeError):
+        raise BadCursor from None
+    if not (position.isdecimal() and len(position) < 10 and is_id(line_id)):
+        raise BadCursor
+    return int(position), line_id
 
 
-def _bad() -> int:
-    raise BadCursor
-
-
-def cursor_of(position: int) -> str:
-    return base64.urlsafe_b64encode(str(position).encode()).decode()
+def cursor_of(line: SheetLine) -> str:
+    return base64.urlsafe_b64encode(f"{line.position} {line.id}".encode()).decode()

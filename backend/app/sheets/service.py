@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import structlog
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app.deps import Container
@@ -131,16 +131,16 @@ def _apply(
     for position, (line, voice) in enumerate(zip(found.lines, found.voice_ids, strict=True)):
         assert voice is not None  # a row without one is a problem, and a file with problems is not applied
         row, script = rows.get(line.key) or _new_line(session, sheet, line, voice)
-        script.text, script.voice_model_id, script.speed = line.text, voice, line.speed or 1.0
+        said = line.text, voice, line.speed or 1.0
+        if said != (script.text, script.voice_model_id, script.speed):
+            script.text, script.voice_model_id, script.speed = said
+            script.stale_at = moment
         row.position, row.row, row.values, row.cells = position, line.row, line.values, list(line.cells)
         row.pause, row.file_name, row.path, row.note = line.pause, line.file_name, line.path, line.note
         row.gone_at = None
-        if line.key in heard:
-            row.approved_take_id = row.approved_by = row.approved_at = None
     for change in result.of("gone"):
-        line_row, _ = rows[change.code, change.variant]
-        line_row.gone_at = moment
-        line_row.approved_take_id = line_row.approved_by = line_row.approved_at = None
+        rows[change.code, change.variant][0].gone_at = moment
+    _end_approvals(session, [row for key, (row, _) in rows.items() if key in heard or row.gone_at])
     sheet.columns = [[column.heading, column.field, column.variable] for column in found.layout.columns]
     sheet.above = [list(cells) for cells in found.layout.above]
     sheet.version += 1
@@ -161,13 +161,22 @@ def _apply(
 
 def _new_line(session: Session, sheet: Sheet, line: Line, voice: str) -> tuple[SheetLine, Script]:
     title = f"{line.code} {line.variant}".strip()[:200]
-    script = Script(id=new_id(), voice_model_id=voice, title=title, text=line.text)
+    script = Script(id=new_id(), voice_model_id=voice, title=title, text=line.text, speed=line.speed or 1.0)
     session.add(script)
     row = SheetLine(
         id=new_id(), sheet_id=sheet.id, script_id=script.id, code=line.code, variant=line.variant,
     )  # fmt: skip
     session.add(row)
     return row, script
+
+
+def _end_approvals(session: Session, rows: Sequence[SheetLine]) -> None:
+    """Of the lines and of their takes, which are kept for ever while they are approved."""
+    takes = [row.approved_take_id for row in rows if row.approved_take_id]
+    for chunk in in_lots(takes):
+        session.execute(update(Take).where(Take.id.in_(chunk)).values(approved_at=None))
+    for row in rows:
+        row.approved_take_id = row.approved_by = row.approved_at = None
 
 
 def _change_out(change: Change) -> LineChange:
@@ -295,8 +304,6 @@ def approve(
 
 def unapprove(container: Container, session: Session, sheet_id: str, line_id: str) -> LineFacts:
     facts = get_line(container, session, sheet_id, line_id)
-    if facts.line.approved_take_id and (take := session.get(Take, facts.line.approved_take_id)):
-        take.approved_at = None
-    facts.line.approved_take_id = facts.line.approved_by = facts.line.approved_at = None
+    _end_approvals(session, [facts.line])
     session.flush()
     return facts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 from app.deps import Container
 from app.generation import service as generation
 from app.lexicons.service import readings
-from app.scripts.service import UnknownVoiceModel
+from app.scripts.errors import BadMarkup
+from app.scripts.service import UnknownVoiceModel, check_markup
 from app.sheets.differences import Said, others
 from app.sheets.errors import SheetHasProblems, UnreadableSheet
 from app.sheets.parsing import (
@@ -87,13 +88,15 @@ def parse(upload: Upload) -> Parsed:
 def understand(
     container: Container, session: Session, parsed: Parsed, voice_model_id: str | None
 ) -> Understood:
-    """Find the voice of each line; one that is missing or unclear is a problem. Raises UnknownVoiceModel."""
+    """Find the voice of each line. One that is missing or unclear, and broken markup, are problems.
+
+    Raises UnknownVoiceModel.
+    """
     voices = Voices(session, container.settings.voice_aliases)
     if voice_model_id is not None and voices.name_of(voice_model_id) is None:
         raise UnknownVoiceModel(field="voice_model_id")
-    place = parsed.layout.place("voice")
-    heading = parsed.layout.columns[place].heading if place is not None else ""
-    problems = list(parsed.problems)
+    problems = [*parsed.problems, *_markup_problems(parsed)]
+    heading = parsed.layout.heading("voice")
     voice_ids: list[str | None] = []
     for line in parsed.lines:
         found = voices.find(line.voice) if line.voice else {voice_model_id} - {None}
@@ -102,6 +105,14 @@ def understand(
             problems.append(_voice_problem(line, heading, len(found)))
     problems.sort(key=lambda each: each.row)
     return Understood(parsed.table, parsed.layout, parsed.lines, voice_ids, problems, voices)
+
+
+def _markup_problems(parsed: Parsed) -> Iterator[Problem]:
+    for line in parsed.lines:
+        try:
+            check_markup(line.text)
+        except BadMarkup as error:
+            yield Problem(line.row, parsed.layout.heading("text"), error.code, error.detail)
 
 
 def _voice_problem(line: Line, heading: str, found: int) -> Problem:
@@ -126,7 +137,7 @@ def preview(container: Container, upload: Upload, voice_model_id: str | None) ->
     with container.database.reading() as session:
         found = understand(container, session, parsed, voice_model_id)
         read = readings(session, best_effort=container.settings.best_effort)
-    spoken = [read.read(line.text) for line in found.lines]
+    spoken = [read.read(line.text, listed=True) for line in found.lines]
     table = found.table
     return PreviewOut(
         format="csv" if table.encoding else "xlsx",

@@ -6,7 +6,7 @@ split(reading)    # the parts an engine speaks one by one
 """
 
 from app.text.lexicon import Entry, Lexicon, LexiconError
-from app.text.markup import MarkupError, parse_markup
+from app.text.markup import MarkupError, is_markup, parse_markup
 from app.text.normalize import normalize
 from app.text.reading import Pace, Pause, Reading, Span, Unclear, UnclearText
 from app.text.split import Part, split
@@ -23,6 +23,7 @@ __all__ = [
     "Span",
     "Unclear",
     "UnclearText",
+    "is_markup",
     "normalize",
     "parse_markup",
     "split",

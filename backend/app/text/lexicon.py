@@ -15,7 +15,6 @@ from defusedxml.ElementTree import fromstring
 
 PLS = "http://www.w3.org/2005/01/pronunciation-lexicon"
 LONGEST = 200  # characters of one form
-LARGEST = 20_000  # entries
 _WORD = re.compile(r"[A-Za-z]")
 _DIGIT = re.compile(r"[0-9]")
 
@@ -42,8 +41,6 @@ class Lexicon:
     entries: tuple[Entry, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(self.entries) > LARGEST:
-            raise LexiconError(f"{len(self.entries)} entries; {LARGEST} is the most")
         seen = set()
         for number, entry in enumerate(self.entries, 1):
             if not entry.written.strip() or len(entry.written) > LONGEST or len(entry.spoken) > LONGEST:

@@ -17,7 +17,7 @@ CHUNK = 2_000  # characters looked through for sentences at once
 # Seconds of silence after what a part ends with, as a calm announcer leaves them.
 SENTENCE, COMMA, CONNECTIVE, LINE, PARAGRAPH = 0.45, 0.2, 0.12, 0.6, 0.9
 
-_SENTENCE_END = re.compile(r"[.?!]+(?=\s|$)")
+_SENTENCE_END = re.compile(r"(?<![.?!])[.?!]+(?=\s|$)")  # one try a run of marks, however long
 _COMMA_END = re.compile(r",(?=\s|$)")
 _CONNECTIVE_END = re.compile(
     r"(?:하고|이고|되고|있고|없고|이며|하며|되며|으며|지만|는데|은데|니다만|으나|거나|면서|으면|하면|되면|려면|시면|어서|아서|여서|해서|므로|니까|도록|때문에|경우|후에?)(?=\s)"

@@ -5,11 +5,13 @@ import hashlib
 import io
 import json
 import zipfile
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 
+from app.kit.database import in_lots
 from app.models import Take
 from tests.service import NOBODY, Service
 from tests.sheets.factories import TEXT, generated_sheet, import_again, lines, make_sheet
@@ -173,6 +175,25 @@ def test_scripts_without_a_sheet(service: Service) -> None:
     assert [each["reason"] for each in refused.json()["lines"]] == ["unknown", "unknown"]
     asked = export(service, None, script_ids=scripts[:1], require_approval=True)
     assert [each["reason"] for each in asked.json()["lines"]] == ["not_approved"]
+
+
+def test_numbers_follow_the_order_in_which_scripts_were_named(
+    any_service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = any_service
+    monkeypatch.setattr("app.exports.items.in_lots", partial(in_lots, most=2))
+    model = service.model()
+    scripts = [service.script(model, f"{number}번입니다.") for number in range(3)][::-1]
+    for script in scripts:
+        service.generate(script)
+    options = {"formats": ["ulaw"], "name": "p_{number}"}
+    answer = package(
+        export(service, None, script_ids=[NOBODY, *scripts], options=options, allow_incomplete=True)
+    )
+    files = json.loads(answer["manifest.json"])["files"]
+    assert [(each["file"][-11:-5], each["text"]) for each in files] == [
+        ("p_0001", "2번입니다."), ("p_0002", "1번입니다."), ("p_0003", "0번입니다."),
+    ]  # fmt: skip
 
 
 def test_a_variant_has_a_name_of_its_own(service: Service) -> None:

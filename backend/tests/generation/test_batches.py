@@ -349,3 +349,21 @@ def test_retention_finds_generations_by_their_ids(service: Service) -> None:
     assert "tts_generations" not in tables
     assert service.row(Generation, old["id"]).take_id is None
     assert service.row(Generation, current["id"]).take_id == current["take"]["id"]
+
+
+def test_broken_markup_keeps_no_other_script_from_being_made(any_service: Service) -> None:
+    service = any_service
+    model = service.model()
+    scripts = [service.script(model), service.script(model)]
+    with service.container.database.session() as session:  # as it was kept before it was refused
+        session.get(Script, scripts[0]).text = "<speak>안녕"
+    started = service.batch(scripts)
+    assert statuses(started) == ["accepted", "accepted"]
+    [unclear] = started["scripts"][0]["unclear"]
+    assert (unclear["written"], unclear["why"][:6]) == ("<speak>안녕", "line 1")
+    service.hands.do_all()
+    after = view(service, started["batch_id"])
+    assert (after["done"], after["failed"]) == (1, 1)
+    [failure] = after["failures"]
+    assert (failure["code"], failure["script_ids"]) == ("bad_markup", scripts[:1])
+    assert statuses(service.batch(scripts)) == ["accepted", "unchanged"]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from app.models import Lexicon, Script
@@ -149,3 +151,24 @@ def test_broken_markup_is_told(service: Service) -> None:
     for text in ("<speak>안녕", '<speak><break time="soon"/></speak>'):
         answer = service.post("/text/normalize", json={"text": text})
         assert (answer.status_code, answer.json()["code"]) in [(422, "bad_markup")]
+
+
+def entries(count: int, spoken: str = "가") -> list[dict[str, str]]:
+    return [{"written": f"a{number}", "spoken": spoken} for number in range(count)]
+
+
+def test_lexicons_together_may_hold_more_than_one_of_them(service: Service) -> None:
+    script = service.script(text="Moksori a1입니다.")
+    for made in (create(service, *entries(20_000)), create(service), create(service, script_id=script)):
+        assert made.status_code == 201
+    assert spoken(service, "Moksori a1입니다.", script_id=script) == "큰소리 가입니다."
+    assert service.generate(script)["take"]["spoken_text"] == "큰소리 가입니다."
+
+
+def test_a_large_lexicon_is_changed_at_once(service: Service) -> None:
+    touched = service.script(text="a19999입니다.")
+    path = f"{PATH}/{create(service, *entries(20_000)).json()['id']}"
+    began = time.process_time()
+    changed = service.put(path, json={"entries": [*entries(19_999), *entries(20_000, "나")[-1:]]})
+    assert changed.json()["changed_scripts"] == [touched]
+    assert time.process_time() - began < 5

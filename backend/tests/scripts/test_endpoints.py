@@ -145,3 +145,19 @@ def test_takes_and_generations_are_listed_newest_first(service: Service) -> None
     assert shown == takes[0]
     assert shown["engine"] == "mock"
     assert shown["simulated"] is True
+
+
+def test_broken_markup_is_refused_with_its_place(service: Service) -> None:
+    model, broken = service.model(), '<speak>\n<break time="soon"/></speak>'
+    refused = create(service, voice_model_id=model, text=broken)
+    assert (refused.status_code, refused.json()["code"], refused.json()["field"]) == (
+        422,
+        "bad_markup",
+        "text",
+    )
+    assert "line 2, column 1: time is written like 500ms" in refused.json()["detail"]
+    one = f"{PATH}/{create(service, voice_model_id=model, text=broken, language='en').json()['id']}"
+    assert service.put(one, json={"language": "ko"}).json()["code"] == "bad_markup"
+    assert service.put(one, json={"text": broken, "language": "ko"}).json()["code"] == "bad_markup"
+    assert service.put(one, json={"title": "안내", "text": broken}).status_code == 200
+    assert service.put(one, json={"text": "<speak>안녕하세요</speak>", "language": "ko"}).status_code == 200

@@ -91,6 +91,27 @@ def test_wrong_rows_are_named_and_nothing_is_imported(service: Service) -> None:
     assert service.count(Sheet) == service.count(Script) == 0
 
 
+def test_broken_markup_is_a_problem_of_its_row(service: Service) -> None:
+    text, form = "코드,멘트\n1,하나\n2,<speak>둘\n", {"voice_model_id": service.model()}
+    seen = upload(service, text, data=form, params={"preview": "true"})
+    assert seen.status_code == 200
+    [problem] = seen.json()["problems"]
+    assert (problem["row"], problem["column"], problem["code"]) == (3, "멘트", "bad_markup")
+    assert "line 1" in problem["message"] and seen.json()["lines"][0]["spoken_text"] == "하나"
+    assert upload(service, text, data=form).json()["problems"] == [problem]
+
+
+def test_broken_markup_keeps_no_other_line_from_being_shown_and_made(service: Service) -> None:
+    sheet = make_sheet(service)
+    with service.container.database.session() as session:  # as it was kept before it was refused
+        session.get(Script, lines(service, sheet)[1]["script_id"]).text = "<speak>둘"
+    shown = lines(service, sheet)
+    assert [[each["written"] for each in line["unclear"]] for line in shown] == [[], ["<speak>둘"], []]
+    assert generate(service, sheet)["accepted"] == 3
+    assert [line["state"] for line in lines(service, sheet)] == ["done", "failed", "done"]
+    assert lines(service, sheet)[1]["failure"]["code"] == "bad_markup"
+
+
 @pytest.mark.parametrize(
     ("data", "code"),
     [
@@ -261,6 +282,32 @@ def test_an_approval_is_a_person_s_and_of_one_take(any_service: Service) -> None
     assert not undone["approved"] and service.row(Take, take).approved_at is None
 
 
+def test_an_approval_that_ends_with_an_import_keeps_no_take_for_ever(any_service: Service) -> None:
+    service = any_service
+    sheet = generated_sheet(service)
+    takes = [line["take"]["id"] for line in lines(service, sheet)]
+    for line in lines(service, sheet):
+        service.post(f"/sheets/{sheet}/lines/{line['id']}/approve")
+    rows = TEXT.splitlines(keepends=True)
+    import_again(service, sheet, rows[0] + rows[1].replace("말씀", "다른 말씀") + rows[2])
+    assert [service.row(Take, take).approved_at is not None for take in takes] == [False, True, False]
+
+
+def test_a_take_is_out_of_date_since_an_import_changed_what_is_said(any_service: Service) -> None:
+    service = any_service
+
+    def stale() -> list[bool]:
+        return [service.row(Script, line["script_id"]).stale_at is not None for line in lines(service, sheet)]
+
+    sheet = generated_sheet(service)
+    import_again(service, sheet, TEXT.replace("0.5초", "1초").replace("메모 1", "다른 메모"))
+    assert stale() == [False] * 3
+    import_again(service, sheet, TEXT.replace("말씀 2", "바뀐 말 2").replace("입니다.,", "입니다.,1.0", 1))
+    assert stale() == [False, True, False]
+    generate(service, sheet)
+    assert stale() == [False] * 3
+
+
 def test_an_approval_does_not_pass_to_another_take(service: Service) -> None:
     sheet = generated_sheet(service)
     line = lines(service, sheet)[0]
@@ -306,6 +353,20 @@ def test_lines_page_in_the_sheet_s_order(service: Service) -> None:
     for cursor in ("x", "é", "LTE=", "=", "MTIzNDU2Nzg5MDEyMzQ1Njc4OTA="):
         refused = service.get(f"/sheets/{sheet}/lines", params={"cursor": cursor})
         assert (refused.status_code, refused.json()["code"]) == (422, "bad_cursor")
+
+
+def test_lines_that_are_gone_page_too_though_they_share_a_place(any_service: Service) -> None:
+    service = any_service
+    sheet = make_sheet(service)
+    for number in (4, 5, 6):
+        import_again(service, sheet, f"코드,멘트\nB{number},안내 {number}\n")
+    seen: list[str] = []
+    params: dict[str, Any] = {"limit": 1, "state": "gone"}
+    while "cursor" not in params or params["cursor"]:
+        page = service.get(f"/sheets/{sheet}/lines", params=params).json()
+        seen += [line["code"] for line in page["items"]]
+        params["cursor"] = page["next_cursor"]
+    assert seen == ["A1", "B4", "B5", "A2", "A3"]
 
 
 def test_a_sheet_goes_with_its_scripts_takes_and_files(any_service: Service) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -109,3 +110,10 @@ def test_kiwipiepy_is_loaded_only_for_texts_that_need_it() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
+
+
+def test_marks_without_an_end_take_no_longer_than_their_number() -> None:
+    reading = Reading("", "!" * 20_000 + "가")
+    began = time.process_time()
+    assert split(reading)
+    assert time.process_time() - began < 2

@@ -39,7 +39,8 @@ IGNORE = "ignore"
 VARIABLE = re.compile(r"\{([^{}\n]{1,50})\}")
 _BY_WORD = {word: (name, rank) for name, words in FIELDS.items() for rank, word in enumerate(words)}
 _LOOKED_AT = 20  # rows: titles and remarks above the headings
-_UNITS = re.compile(r"[(\[（【][^)\]）】]*[)\]）】]")
+_UNITS = re.compile(r"[(\[（【][^(\[（【)\]）】]*[)\]）】]")
+_LONGEST_HEADING = 200  # characters; a longer cell is none, and every cell is asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,16 @@ class Layout:
     def place(self, field: str) -> int | None:
         return next((place for place, column in enumerate(self.columns) if column.field == field), None)
 
+    def heading(self, field: str) -> str:
+        """Its column's heading; empty where it has none."""
+        place = self.place(field)
+        return "" if place is None else self.columns[place].heading
+
 
 def word_of(heading: str) -> str:
     """A heading as it is compared: no case, no spaces, no signs, no unit in brackets."""
+    if len(heading) > _LONGEST_HEADING:
+        return ""
     folded = unicodedata.normalize("NFKC", heading).casefold()
     return "".join(char for char in _UNITS.sub("", folded) if char.isalnum())
 

@@ -25,7 +25,7 @@ MAX_TEXT = 5000
 MAX_PAUSE = 60.0
 MAX_PROBLEMS = 1000
 SPEEDS = (0.5, 2.0)
-_NUMBER = re.compile(r"([0-9]*[.,]?[0-9]+)\s*(%|배속|배|x|초|s|sec|ms|밀리초)?", re.IGNORECASE)
+_NUMBER = re.compile(r"([0-9]+(?:[.,][0-9]+)?|[.,][0-9]+)\s*(%|배속|배|x|초|s|sec|ms|밀리초)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +96,6 @@ def _row_lines(
         place = layout.place(field)
         return "" if place is None else cells[place].strip()
 
-    def heading(field: str) -> str:
-        place = layout.place(field)
-        return "" if place is None else layout.columns[place].heading
-
     for place in sorted(row.formulas):
         name = layout.columns[place].heading if place < len(layout.columns) else ""
         wrong(
@@ -110,22 +106,28 @@ def _row_lines(
     code = cell("code") or (cell("file_name") if layout.place("code") is None else "")
     text = cell("text")
     if not code:
-        wrong(heading("code") or heading("file_name"), "no_code", "This row has no code.")
+        wrong(layout.heading("code") or layout.heading("file_name"), "no_code", "This row has no code.")
     if len(code) > MAX_CODE:
-        wrong(heading("code"), "too_long", f"The code has {len(code)} characters; {MAX_CODE} is the most.")
+        wrong(
+            layout.heading("code"),
+            "too_long",
+            f"The code has {len(code)} characters; {MAX_CODE} is the most.",
+        )
     if not text:
-        wrong(heading("text"), "no_text", "This row has no announcement.")
+        wrong(layout.heading("text"), "no_text", "This row has no announcement.")
     for field in ("file_name", "path"):
         if len(cell(field)) > MAX_NAME:
-            wrong(heading(field), "too_long", f"{len(cell(field))} characters; {MAX_NAME} is the most.")
-    speed = _number(cell("speed"), read_speed, heading("speed"), "bad_speed", wrong)
-    pause = _number(cell("pause"), read_pause, heading("pause"), "bad_pause", wrong)
+            wrong(
+                layout.heading(field), "too_long", f"{len(cell(field))} characters; {MAX_NAME} is the most."
+            )
+    speed = _number(cell("speed"), read_speed, layout.heading("speed"), "bad_speed", wrong)
+    pause = _number(cell("pause"), read_pause, layout.heading("pause"), "bad_pause", wrong)
     sets = [] if found else combinations(code, text, cells, layout, records, wrong)
     for values in sets:
         spoken = fill(text, values)
         if len(spoken) > MAX_TEXT:
             wrong(
-                heading("text"),
+                layout.heading("text"),
                 "too_long",
                 f"The text has {len(spoken):,} characters; {MAX_TEXT:,} is the most.",
             )

@@ -32,20 +32,23 @@ _CELL_TAGS = frozenset(
 )
 _TAG = re.compile(rb"<(?:\w+:)?(\w+)")
 _RANGE = re.compile(r"\$?([A-Z]{1,3})\$?(\d{1,7})(?::\$?([A-Z]{1,3})\$?(\d{1,7}))?")
-_MERGE_TAG = re.compile(rb"<(?:\w+:)?mergeCell\s[^>]*?ref=[\"']([A-Z0-9$:]+)[\"']")
+# No attempt goes on past the next tag: a part's length in tags does not count twice.
+_MERGE_TAG = re.compile(rb"<(?:\w+:)?mergeCell\s[^<>]*?ref=[\"']([A-Z0-9$:]+)[\"']")
+_LONG_FORMAT = re.compile(rb"formatCode\s*=\s*(?:\"[^\"<]{256}|'[^'<]{256})")  # 255 characters are the most
 
 
 def read_workbook(data: bytes) -> Table:
     """The worksheet with announcements, and the one with variables' values. Raises SheetError."""
     merged = check_package(data)
     from defusedxml.common import DefusedXmlException  # here: a service that reads no sheet starts faster
-    from openpyxl import load_workbook
     from openpyxl.utils.exceptions import InvalidFileException
+
+    from app.sheets.parsing.worksheets import open_book
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of styles and extensions that only its makers know
-            book = load_workbook(io.BytesIO(data), read_only=True, data_only=False, keep_links=False)
+            book = open_book(data)
             try:
                 return _choose(book, merged)
             finally:
@@ -106,7 +109,7 @@ def check_package(data: bytes) -> dict[str, Merged]:
         raise SheetError("not_a_sheet", "This zip file is not an XLSX file. Save the sheet as .xlsx or CSV.")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as package:
-            return {name: _looked_through(package, name) for name in names if name.endswith(".xml")}
+            return {name: _looked_through(package, name) for name in names}
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
         raise SheetError("broken_xlsx", "This XLSX file is damaged. Was it cut off on its way?") from None
 
@@ -116,13 +119,15 @@ def _looked_through(package: zipfile.ZipFile, name: str) -> Merged:
     extras = cells = 0
     with package.open(name) as part:
         rest = b""
-        while block := part.read(1 << 20):
+        block = part.read(1 << 20)
+        if not _may_be_xml(block):
+            return ()
+        while block:
             whole, tag_open, rest = (rest + block).rpartition(b"<")  # a tag may lie across two blocks
             rest = tag_open + rest
             tags = Counter(_TAG.findall(whole))
             cells += tags[b"c"] + tags[b"si"]
             extras += sum(count for tag, count in tags.items() if tag not in _CELL_TAGS)
-            found += _ranges(whole)
             if cells > MAX_CELLS:
                 raise SheetError(
                     "too_many_cells",
@@ -133,7 +138,19 @@ def _looked_through(package: zipfile.ZipFile, name: str) -> Merged:
                 raise SheetError(
                     "hostile_xlsx", "This file holds more rules, links and merged cells than a sheet has."
                 )
+            if b"\0" in whole or _LONG_FORMAT.search(whole):  # UTF-16 would pass by every pattern here
+                raise SheetError(
+                    "hostile_xlsx", "This file holds XML that no spreadsheet writes; it is not read."
+                )
+            found += _ranges(whole)
+            block = part.read(1 << 20)
     return tuple(found + _ranges(rest))
+
+
+def _may_be_xml(start: bytes) -> bool:
+    """Whether an XML parser could take a part; its name says nothing: any part may be called a worksheet."""
+    text = start.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xfe\xff \t\r\n")
+    return not text or text.startswith(b"<")
 
 
 def _choose(book: Any, merged: dict[str, Merged]) -> Table:
@@ -159,31 +176,34 @@ def _is_values(table: Table) -> bool:
 
 
 def _table(sheet: Any, merged: dict[str, Merged]) -> Table:
-    sheet.reset_dimensions()  # what the file says of its size need not be true
     path = str(sheet._worksheet_path).lstrip("/")
     return Table(make_rows(_cells(sheet)), worksheet=sheet.title, merged=merged.get(path, ()))
 
 
 def _cells(sheet: Any) -> Iterator[tuple[int, list[str], frozenset[int]]]:
-    for number, row in enumerate(sheet.iter_rows(), 1):
-        if number > _LAST_ROW:
+    from app.sheets.parsing.worksheets import rows_of  # with openpyxl, as above
+
+    last = 0
+    for number, row in rows_of(sheet):
+        if not last < number <= _LAST_ROW:
             raise SheetError(
                 "broken_xlsx", "A row has a number that no spreadsheet gives. Save the file again."
             )
-        check_width(number, len(row))
-        texts: list[str] = []
+        last = number
+        width = max((cell["column"] for cell in row), default=0)
+        check_width(number, width)
+        texts = [""] * width
         formulas = set()
-        for place, cell in enumerate(row):
-            value = cell.value
+        for cell in row:
+            place, value = cell["column"] - 1, cell["value"]
             if value is None:
-                texts.append("")
                 continue
             # A text that begins with "=" and is marked as text was kept from being a formula on purpose.
-            if cell.data_type == "f" or (
-                isinstance(value, str) and is_formula(value) and cell.data_type != "s"
+            if cell["data_type"] == "f" or (
+                isinstance(value, str) and is_formula(value) and cell["data_type"] != "s"
             ):
                 formulas.add(place)
-            texts.append(_text(value))
+            texts[place] = _text(value)
         yield number, texts, frozenset(formulas)
 
 

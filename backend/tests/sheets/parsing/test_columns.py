@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from app.sheets.parsing import FIELDS, SheetError, find_layout, read_table
@@ -74,3 +76,10 @@ def test_words_are_compared_without_case_signs_and_units() -> None:
     assert {word_of(each) for each in ("파일 명", "파일_명", "〔파일명〕".strip("〔〕"), "파일명(영문)")} == {
         "파일명"
     }
+
+
+def test_no_cell_takes_longer_than_its_length_to_compare() -> None:
+    began = time.process_time()
+    for cell in ("(" * 10_000, "(" * 200, "가" * 10_000):
+        assert all(word_of(cell) in ("", cell) for _ in range(500))
+    assert time.process_time() - began < 2

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import pytest
 
 from app.sheets.parsing import Line, Problem, SheetError, find_layout, read_lines, read_table
@@ -129,3 +132,12 @@ def test_combinations_have_a_limit() -> None:
     with pytest.raises(SheetError) as caught:
         read(f"코드,멘트,가\n{rows}\n")
     assert caught.value.code == "too_many_lines"
+
+
+@pytest.mark.parametrize("read", [read_speed, read_pause])
+def test_no_number_takes_longer_than_its_length(read: Callable[[str], float]) -> None:
+    began = time.process_time()
+    for cell in ("1" * 10_000 + "!", "1," * 5000, "1" + " " * 10_000 + "!"):
+        with pytest.raises(ValueError, match="is no"):
+            read(cell)
+    assert time.process_time() - began < 2

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import zipfile
 from datetime import date, datetime
 from typing import Any
@@ -224,3 +225,86 @@ def test_a_sheet_as_excel_writes_it() -> None:
 def test_a_table_of_texts_has_a_limit_too() -> None:
     many = (f"<t>{number * 7919}</t>" for number in range(300_001))
     assert refused(as_excel_writes("<sheetData/>", *many)) == "too_many_cells"
+
+
+def test_no_name_hides_a_part_from_the_check() -> None:
+    merged = sheet_xml("<mergeCells>" + "<mergeCell ref='A1:A2'/>" * 20_001 + "</mergeCells>")
+    for name in ("xl/worksheets/sheet1.XML", "xl/media/image1.png", "xl/worksheets/sheet1"):
+        assert refused(renamed(repacked(book(HEAD), sheet1_xml=merged), name)) == "hostile_xlsx"
+    assert refused(repacked(book(HEAD), sheet1_xml=merged.decode().encode("utf-16"))) == "hostile_xlsx"
+
+
+def renamed(data: bytes, name: str) -> bytes:
+    """A workbook whose first worksheet lies in a part of another name."""
+    old, file = "xl/worksheets/sheet1.xml", io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as package, zipfile.ZipFile(file, "w") as new:
+        for part in package.namelist():
+            content = package.read(part).replace(old.encode(), name.encode())
+            new.writestr(name if part == old else part, content, zipfile.ZIP_DEFLATED)
+    return file.getvalue()
+
+
+def test_a_worksheet_is_read_by_any_name_and_pictures_are_passed_by() -> None:
+    data = renamed(book(HEAD, ["1", "하나", ""]), "xl/worksheets/sheet1.XML")
+    assert read_table(data).rows[1].cells == ("1", "하나")
+    picture = {"media_image1.png": b"\x89PNG\r\n\x1a\n" + b"\0<a<b" * 30_000}
+    assert read_table(repacked(data, **picture)).rows[1].cells == ("1", "하나")
+
+
+def test_a_chart_is_passed_by() -> None:
+    def chart(made: Any) -> None:
+        made.create_chartsheet("그래프", 0)
+
+    assert read_table(book(HEAD, ["1", "하나", ""], change=chart)).worksheet == "Sheet"
+
+
+def test_one_part_is_not_two_worksheets() -> None:
+    data = book(HEAD, more={"둘": [HEAD]})
+    with zipfile.ZipFile(io.BytesIO(data)) as package:
+        links = package.read("xl/_rels/workbook.xml.rels").replace(b"sheet2.xml", b"sheet1.xml")
+    assert refused(repacked(data, workbook_xml_rels=links)) == "hostile_xlsx"
+
+
+MANY = 30_000
+
+
+def names_xml(name: str, value: str) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(book(HEAD))) as package:
+        xml = package.read("xl/workbook.xml").decode().replace("<definedNames />", "")
+    names = f"<definedName name='{name}' localSheetId='0'>{value}</definedName>"
+    return xml.replace("<calcPr", f"<definedNames>{names}</definedNames><calcPr").encode()
+
+
+def formats_xml(code: str) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(book(HEAD))) as package:
+        xml = package.read("xl/styles.xml").decode()
+    formats = f"<numFmts><numFmt numFmtId='200' formatCode='{code}'/></numFmts>"
+    xml = xml.replace('numFmtId="0"', 'numFmtId="200"')
+    return xml.replace("<fonts", f"{formats}<fonts", 1).encode()
+
+
+def shared_formula() -> bytes:
+    first = f"<row><c r='A1'><f t='shared' si='0'>{'A1+' * 3000}1</f></c></row>"
+    rows = (f"<row><c r='A{row}'><f t='shared' si='0'/></c></row>" for row in range(2, 2000))
+    return sheet_xml(f"<sheetData>{first}{''.join(rows)}</sheetData>")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"sheet1_xml": sheet_xml("<mergeCell " * MANY)},
+        {"sheet1_xml": sheet_xml("<sheetData/><mergeCell " + "ref='A" * MANY)},
+        {"sheet1_xml": shared_formula()},
+        {"workbook_xml": names_xml("_xlnm.Print_Titles", "a" * MANY)},
+        {"workbook_xml": names_xml("_xlnm.Print_Area", "&apos;" * MANY)},
+        {"styles_xml": formats_xml("[" * 3 * MANY)},
+    ],
+    ids=["merged", "references", "shared", "titles", "area", "format"],
+)  # fmt: skip
+def test_no_part_takes_longer_than_its_length(parts: dict[str, bytes]) -> None:
+    began = time.process_time()
+    try:
+        read_table(repacked(book(HEAD), **parts))
+    except SheetError as error:
+        assert error.code in ("hostile_xlsx", "empty_sheet", "broken_xlsx")
+    assert time.process_time() - began < 2
