@@ -92,6 +92,11 @@ class Settings(BaseSettings):
         return self.data_dir / "data"
 
     @cached_property
+    def inbox_dir(self) -> Path:
+        """Where uploads lie while they are looked at."""
+        return self.state_dir / "inbox"
+
+    @cached_property
     def database(self) -> str:
         return self.database_url or f"sqlite:///{self.state_dir / 'moksori.sqlite3'}"
 

@@ -18,7 +18,7 @@ from app.deps import Container, Parts
 from app.kit.clock import now
 from app.models import ApiToken, User
 
-_bearer = HTTPBearer(auto_error=False, description="a login's access_token, or an API token")
+bearer = HTTPBearer(auto_error=False, description="a login's access_token, or an API token")
 # Noting the use of a token is a write; once in a while is enough to see which ones are dead.
 NOTE_USE_EVERY = timedelta(minutes=5)
 
@@ -59,7 +59,7 @@ def _by_api_token(container: Container, token: str) -> Caller:
 
 
 def get_caller(
-    container: Parts, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    container: Parts, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> Caller:
     if credentials is None:
         raise InvalidToken("Send `Authorization: Bearer TOKEN`.")

@@ -66,8 +66,7 @@ def add(
     """
     with container.database.reading() as session:
         voice_actors.get(session, actor_id)
-    # In the data folder, not /tmp: that one may be small, or lie in memory.
-    inbox = container.settings.state_dir / "inbox"
+    inbox = container.settings.inbox_dir
     inbox.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=inbox) as folder:
         received = receive(upload, Path(folder), file_name, container.settings.upload_max_bytes)

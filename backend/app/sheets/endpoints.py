@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from app.auth.access import Producer, Viewer
 from app.auth.idempotency import Once
+from app.auth.uploads import UploadRoute
 from app.deps import Parts, Reading, Writing, forget_files
 from app.kit.paging import Page, PageQuery, page
 from app.kit.problems import documented
@@ -34,7 +35,7 @@ from app.sheets.schemas import (
 )
 from app.sheets.understanding import Upload
 
-router = APIRouter(prefix="/sheets", tags=["sheets"])
+router = APIRouter(prefix="/sheets", tags=["sheets"], route_class=UploadRoute)
 BINARY = {
     kind.split(";")[0]: {"schema": {"type": "string", "format": "binary"}}
     for kind in writing.MEDIA_TYPES.values()
