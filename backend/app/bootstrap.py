@@ -171,9 +171,12 @@ def prepare(settings: Settings) -> str | None:
 
 
 def prepare_folders(settings: Settings) -> None:
-    for folder in (*FOLDERS.values(), "logs", "data"):
+    """Make the data folder's own. The database, the log and what is being uploaded are the service's alone."""
+    ours = {settings.data_dir / folder: 0o777 for folder in FOLDERS.values()}
+    ours |= dict.fromkeys((settings.logs_dir, settings.state_dir, settings.inbox_dir), 0o700)
+    for folder, mode in ours.items():
         with suppress(OSError):  # the diagnosis says which folder is missing or read-only, and what to do
-            (settings.data_dir / folder).mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode, parents=True, exist_ok=True)
 
 
 def check_database(settings: Settings) -> None:

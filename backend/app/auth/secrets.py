@@ -42,7 +42,7 @@ def signing_key(folder: Path) -> str:
     """The key that signs login tokens, made at the first start and readable by the service alone."""
     file = folder / "signing.key"
     if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(0o700, parents=True, exist_ok=True)
         draft = folder / f".signing.{os.getpid()}"
         draft.touch(mode=0o600)
         draft.write_text(secrets.token_hex(32))
