@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InternalError, OperationalError
 from starlette.exceptions import HTTPException
 
 from app.generation.live.listening import NotSpoken
@@ -42,7 +42,7 @@ class Refusal:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-ERRORS = (AppError, RequestValidationError, HTTPException, OperationalError, StorageError)
+ERRORS = (AppError, RequestValidationError, HTTPException, OperationalError, InternalError, StorageError)
 
 
 def refusal_of(error: Exception) -> Refusal:

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError, InternalError, OperationalError
 from starlette.exceptions import HTTPException
 
 from app.kit.errors import AppError
@@ -90,7 +90,7 @@ def _validation_error(_request: Request, error: Exception) -> JSONResponse:
 
 
 def _database_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, OperationalError)
+    assert isinstance(error, (OperationalError, InternalError))
     log.error("http.database_failed", path=request.url.path, error=type(error.orig).__name__)
     full = "full" in str(error.orig).lower() or "no space" in str(error.orig).lower()
     if full:
@@ -129,5 +129,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(OperationalError, _database_error)
+    app.add_exception_handler(InternalError, _database_error)  # PostgreSQL's word for one that only reads
     app.add_exception_handler(IntegrityError, _integrity_error)
     app.add_exception_handler(Exception, _unexpected)
