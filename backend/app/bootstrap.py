@@ -11,6 +11,9 @@ from typing import Literal
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import text
 
 from app import jobs
@@ -26,6 +29,16 @@ from app.voice_models.state import States
 
 # Of one worker. Six finish more than the fastest GPU speaks.
 MOST_PROCESSES = 6
+
+
+class NewerDatabase(Exception):
+    """The database has tables that this version does not know."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The database was made by a newer Moksori. Install that version again, or bring back a copy of the "
+            "database from before."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,23 +193,34 @@ def prepare_folders(settings: Settings) -> None:
 
 
 def check_database(settings: Settings) -> None:
-    """Raise SQLAlchemyError unless the database can be reached and read."""
+    """Raise SQLAlchemyError unless the database can be reached and read, NewerDatabase if it is none of ours."""
     database = Database(settings.database)
     try:
         with database.reading() as session:
             session.execute(text("SELECT 1"))
+            found = MigrationContext.configure(session.connection()).get_current_heads()
+        ScriptDirectory.from_config(_migrations(settings)).get_revisions(found)
+    except CommandError:
+        raise NewerDatabase from None
     finally:
         database.close()
 
 
 def migrate(settings: Settings) -> None:
-    """Bring the database to the present tables, ours and the job engine's."""
-    config = Config()
-    config.set_main_option("script_location", str(BACKEND / "migrations"))
-    config.attributes["url"] = settings.database
-    command.upgrade(config, "head")
+    """Bring the database to the present tables, ours and the job engine's. Raises NewerDatabase."""
+    try:
+        command.upgrade(_migrations(settings), "head")
+    except CommandError:
+        raise NewerDatabase from None
     database = Database(settings.database)
     try:
         jobs.Jobs(database).migrate()
     finally:
         database.close()
+
+
+def _migrations(settings: Settings) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(BACKEND / "migrations"))
+    config.attributes["url"] = settings.database
+    return config

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from typer.testing import CliRunner, Result
 
 from app import cli, remote
@@ -131,7 +131,9 @@ def test_bad_input_is_a_sentence(arguments: list[str], input: str | None, code: 
     assert words in result.stderr
 
 
-@pytest.mark.parametrize("setting", [("ENGINE", "nonsense"), ("PORT", "x"), ("WORKERS", "-1")])
+@pytest.mark.parametrize(
+    "setting", [("ENGINE", "nonsense"), ("PORT", "x"), ("WORKERS", "-1"), ("DATABASE_URL", "mysql://x/y")]
+)
 @pytest.mark.usefixtures("folder")
 def test_a_bad_setting_is_a_sentence(setting: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"MOKSORI_{setting[0]}", setting[1])
@@ -156,6 +158,28 @@ def test_a_database_that_is_not_there_is_a_sentence(url: str, monkeypatch: pytes
         result = run(*command)
         assert result.exit_code == 1
         assert "database" in result.stderr.lower()
+
+
+def test_settings_in_another_encoding_are_a_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = folder.parent / ".env"
+    file.write_text("# 설정\n", encoding="cp949")
+    monkeypatch.setattr("app.config.ENV_FILES", (file,))
+    for command in (["doctor"], ["serve"]):
+        result = run(*command)
+        assert result.exit_code == 2
+        assert f"{file} is not UTF-8" in result.stderr
+
+
+def test_a_database_of_a_newer_version_is_a_sentence(folder: Path) -> None:
+    assert run("token", "list").exit_code == 0
+    database = Database(f"sqlite:///{folder / 'data' / 'moksori.sqlite3'}")
+    with database.session() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999future'"))
+    database.close()
+    for command in (["doctor"], ["token", "list"], ["serve", "--port", "0"], ["worker"]):
+        result = run(*command)
+        assert result.exit_code == 1
+        assert "newer Moksori" in result.stderr
 
 
 def test_a_broken_database_is_a_sentence(folder: Path) -> None:

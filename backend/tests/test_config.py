@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from app import config
-from app.config import Settings, load_settings
+from app.config import Settings, UnreadableSettings, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -108,12 +108,29 @@ def test_the_environment_has_the_last_word_on_the_cards(
         {"workers": -1},
         {"retention_days": -1},
         {"login_tries": 0},
+        {"database_url": "mysql://x/y"},
+        {"database_url": "postgresql://x/y"},
+        {"database_url": "postgresql+asyncpg://x/y"},
+        {"database_url": "sqlite+aiosqlite:///x"},
         {"xtts_precision": "fp16"},
     ],
 )
 def test_a_wrong_value_is_refused(wrong: dict) -> None:
     with pytest.raises(ValidationError):
         load_settings(**wrong)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_file_may_have_a_korean_comment(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / ".env").write_text("MOKSORI_PORT=8001  # 포트\n", encoding=encoding)
+    assert load_settings().port == 8001
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "cp949"])
+def test_a_file_in_another_encoding_is_named(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / ".env").write_text("# 설정\nMOKSORI_PORT=8001\n", encoding=encoding)
+    with pytest.raises(UnreadableSettings, match=re.escape(str(tmp_path / ".env"))):
+        load_settings()
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.ko.md"])

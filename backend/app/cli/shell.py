@@ -34,6 +34,10 @@ class Sentences(TyperGroup):
 def _trouble(error: OSError | ValueError) -> tuple[str, int]:
     from pydantic import ValidationError
 
+    from app.config import UnreadableSettings
+
+    if isinstance(error, UnreadableSettings):
+        return str(error), 2
     if isinstance(error, ValidationError) and error.title == "Settings":
         return "\n".join(f"MOKSORI_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()), 2
     if isinstance(error, OSError):
@@ -44,6 +48,10 @@ def _trouble(error: OSError | ValueError) -> tuple[str, int]:
 def _database_trouble(error: Exception) -> tuple[str, int]:
     from sqlalchemy.exc import SQLAlchemyError
 
+    from app.bootstrap import NewerDatabase
+
+    if isinstance(error, NewerDatabase):
+        return str(error), 1
     if not isinstance(error, SQLAlchemyError):
         raise error
     reason = str(getattr(error, "orig", None) or error).splitlines()[0]
