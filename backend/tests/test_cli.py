@@ -87,6 +87,15 @@ def test_a_name_is_listed_as_it_is(folder: Path) -> None:
     assert (refused.exit_code, "[/red]such" in refused.stderr) == (2, True)
 
 
+def test_a_name_of_an_older_version_does_not_move_the_terminal(folder: Path) -> None:
+    run("token", "create", "--name", "x")
+    database = Database(f"sqlite:///{folder / 'data' / 'moksori.sqlite3'}")
+    with database.session() as session:
+        session.scalars(select(ApiToken)).one().name = "\x1b]0;PWN\x07 성우\u202e"
+    database.close()
+    assert r"\x1b]0;PWN\x07 성우\u202e" in run("token", "list").stdout
+
+
 def test_users_are_made_and_changed(folder: Path) -> None:
     password = "correct horse battery"
     made = run("user", "create", "kim", "--role", "admin", input=f"{password}\n{password}\n")

@@ -103,14 +103,18 @@ def text_of(file: Path) -> str:
 
 
 def table(heads: list[str], rows: list[list[str]]) -> None:
-    """Print rows below their heads; an id stays in one piece, to be copied."""
+    """Print rows below their heads; an id stays in one piece, to be copied, and nothing moves the terminal."""
     from rich.table import Table
 
     from app.kit.console import plain_console
+    from app.kit.schemas import ORDERS
+
+    def shown(cell: object) -> str:
+        return ORDERS.sub(lambda order: order[0].encode("unicode_escape").decode(), str(cell))
 
     made = Table(box=None, pad_edge=False)
     for head in heads:
         made.add_column(head, overflow="fold", no_wrap=head == "id")
     for row in rows:
-        made.add_row(*[str(cell) for cell in row])
+        made.add_row(*map(shown, row))
     plain_console().print(made)

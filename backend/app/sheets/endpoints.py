@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, BackgroundTasks, Depends, File, Form, Path, Query, Response, UploadFile
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from sqlalchemy import select
 
 from app.auth.access import Producer, Viewer
@@ -82,13 +82,14 @@ def _bytes(file: UploadFile) -> bytes:
     return data
 
 
+_CHOICE = TypeAdapter(dict[Text, Text])
+
+
 def _chosen(columns: str) -> dict[str, str]:
     try:
-        chosen = json.loads(columns)
-    except (ValueError, RecursionError):
+        chosen = _CHOICE.validate_json(columns)
+    except ValidationError:
         raise BadColumns(field="columns") from None
-    if not isinstance(chosen, dict) or not all(isinstance(value, str) for value in chosen.values()):
-        raise BadColumns(field="columns")
     return {heading.strip(): field for heading, field in chosen.items()}
 
 
