@@ -13,10 +13,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
-from sqlalchemy.exc import InternalError, OperationalError
 from starlette.exceptions import HTTPException
 
 from app.generation.live.listening import NotSpoken
+from app.kit.database import UNAVAILABLE
 from app.kit.errors import AppError
 from app.kit.problems import documented
 from app.storage.interface import StorageError, StoreFull
@@ -45,7 +45,7 @@ class Refusal:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-ERRORS = (AppError, RequestValidationError, HTTPException, OperationalError, InternalError, StorageError)
+ERRORS = (AppError, RequestValidationError, HTTPException, *UNAVAILABLE, StorageError)
 
 
 def refusal_of(error: Exception) -> Refusal:

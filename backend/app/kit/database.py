@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Dialect, Engine, MetaData, String, create_engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
@@ -29,6 +29,15 @@ NAMING = {
 WRITING_SECONDS = 120  # how long a thread waits for the others of its process to have written to SQLite
 # To PostgreSQL, of a process: a server has a hundred, and a worker on a GPU seven processes.
 CONNECTIONS, CONNECTIONS_MORE = 5, 5
+
+# The database does not do what it could another time. InternalError is PostgreSQL's word for one that only reads.
+UNAVAILABLE = (OperationalError, InternalError)
+
+
+def is_full(error: DBAPIError) -> bool:
+    """Whether an error says that the database's disk is full."""
+    reason = str(error.orig).lower()
+    return "full" in reason or "no space" in reason
 
 
 class Base(DeclarativeBase):

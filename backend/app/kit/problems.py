@@ -10,9 +10,10 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy.exc import IntegrityError, InternalError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from starlette.exceptions import HTTPException
 
+from app.kit.database import UNAVAILABLE, is_full
 from app.kit.errors import AppError
 
 log = structlog.get_logger()
@@ -90,10 +91,9 @@ def _validation_error(_request: Request, error: Exception) -> JSONResponse:
 
 
 def _database_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, (OperationalError, InternalError))
+    assert isinstance(error, DBAPIError)
     log.error("http.database_failed", path=request.url.path, error=type(error.orig).__name__)
-    full = "full" in str(error.orig).lower() or "no space" in str(error.orig).lower()
-    if full:
+    if is_full(error):
         return problem(
             507, "storage_full", "The disk is full", "Free some space and try again; nothing was changed."
         )
@@ -128,7 +128,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(AppError, _app_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(OperationalError, _database_error)
-    app.add_exception_handler(InternalError, _database_error)  # PostgreSQL's word for one that only reads
+    for kind in UNAVAILABLE:
+        app.add_exception_handler(kind, _database_error)
     app.add_exception_handler(IntegrityError, _integrity_error)
     app.add_exception_handler(Exception, _unexpected)
