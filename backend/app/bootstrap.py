@@ -11,6 +11,9 @@ from typing import Literal
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import text
 
 from app import jobs
@@ -27,6 +30,16 @@ from app.voice_models.state import States
 
 # Of one worker. Six finish more than the fastest GPU speaks.
 MOST_PROCESSES = 6
+
+
+class NewerDatabase(Exception):
+    """The database has tables that this version does not know."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The database was made by a newer Moksori. Install that version again, or bring back a copy of the "
+            "database from before."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,23 +184,30 @@ def prepare(settings: Settings) -> str | None:
 
 
 def prepare_folders(settings: Settings) -> None:
-    for folder in (*FOLDERS.values(), "logs", "data"):
+    """Make the data folder's own. The database, the log and what is being uploaded are the service's alone."""
+    ours = {settings.data_dir / folder: 0o777 for folder in FOLDERS.values()}
+    ours |= dict.fromkeys((settings.logs_dir, settings.state_dir, settings.inbox_dir), 0o700)
+    for folder, mode in ours.items():
         with suppress(OSError):  # the diagnosis says which folder is missing or read-only, and what to do
-            (settings.data_dir / folder).mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode, parents=True, exist_ok=True)
 
 
 def check_database(settings: Settings) -> None:
-    """Raise SQLAlchemyError unless the database can be reached and read."""
+    """Raise SQLAlchemyError unless the database can be reached and read, NewerDatabase if it is none of ours."""
     database = Database(settings.database)
     try:
         with database.reading() as session:
             session.execute(text("SELECT 1"))
+            found = MigrationContext.configure(session.connection()).get_current_heads()
+        ScriptDirectory.from_config(_migrations(settings.database)).get_revisions(found)
+    except CommandError:
+        raise NewerDatabase from None
     finally:
         database.close()
 
 
 def migrate(settings: Settings) -> None:
-    """Bring the database to the present tables, ours and the job engine's."""
+    """Bring the database to the present tables, ours and the job engine's. Raises NewerDatabase."""
     with _alone(settings) as database:
         _migrate(database)
 
@@ -204,8 +224,15 @@ def _alone(settings: Settings) -> Iterator[Database]:
 
 
 def _migrate(database: Database) -> None:
+    try:
+        command.upgrade(_migrations(database.url), "head")
+    except CommandError:
+        raise NewerDatabase from None
+    jobs.Jobs(database).migrate()
+
+
+def _migrations(url: str) -> Config:
     config = Config()
     config.set_main_option("script_location", str(BACKEND / "migrations"))
-    config.attributes["url"] = database.url
-    command.upgrade(config, "head")
-    jobs.Jobs(database).migrate()
+    config.attributes["url"] = url
+    return config

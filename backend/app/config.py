@@ -15,16 +15,24 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 BACKEND = Path(__file__).resolve().parent.parent
 # The guide writes `.env` wherever the operator happens to stand: in the project, or in backend/.
 ENV_FILES = (BACKEND.parent / ".env", BACKEND / ".env", Path(".env"))
+ENCODING = "utf-8-sig"  # UTF-8, with the mark at its start that Windows writes or without
+DATABASES = ("sqlite", "postgresql+psycopg")
 
 LARGEST_UPLOAD = 200 * 2**20  # bytes; what is larger is not decoded
 EngineName = Literal["auto", "xtts", "coqui", "builtin", "mock"]
 Precision = Literal["auto", "fp32", "bf16", "int8"]
 
 
+class UnreadableSettings(ValueError):
+    """A file of settings is no text in UTF-8."""
+
+
 class Settings(BaseSettings):
     """Everything an operator can set. Field `port` is the variable MOKSORI_PORT, and so on."""
 
-    model_config = SettingsConfigDict(env_prefix="MOKSORI_", env_file=ENV_FILES, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="MOKSORI_", env_file=ENV_FILES, env_file_encoding=ENCODING, extra="ignore"
+    )
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
@@ -84,6 +92,14 @@ class Settings(BaseSettings):
         except (ValueError, RecursionError):
             raise ValueError("this is no JSON") from None
 
+    @field_validator("database_url")
+    @classmethod
+    def _of_ours(cls, value: str) -> str:
+        kind, found, _ = value.partition("://")
+        if found and kind not in DATABASES:  # the address itself may hold a password
+            raise ValueError("this begins with neither sqlite:/// nor postgresql+psycopg://")
+        return value
+
     @field_validator("data_dir", "weights_dir")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
@@ -104,6 +120,11 @@ class Settings(BaseSettings):
         return self.data_dir / "data"
 
     @cached_property
+    def inbox_dir(self) -> Path:
+        """Where uploads lie while they are looked at."""
+        return self.state_dir / "inbox"
+
+    @cached_property
     def database(self) -> str:
         return self.database_url or f"sqlite:///{self.state_dir / 'moksori.sqlite3'}"
 
@@ -119,10 +140,16 @@ class Settings(BaseSettings):
 def load_settings(**overrides: object) -> Settings:
     """The settings in force; also lets CUDA_VISIBLE_DEVICES count from `.env`, as the guide says.
 
-    PyTorch reads that variable when it is first imported, so this comes before any engine.
+    PyTorch reads that variable when it is first imported, so this comes before any engine. Raises
+    UnreadableSettings, and pydantic's ValidationError.
     """
     for file in ENV_FILES:
-        value = dotenv_values(file).get("CUDA_VISIBLE_DEVICES") if file.is_file() else None
+        try:
+            value = dotenv_values(file, encoding=ENCODING).get("CUDA_VISIBLE_DEVICES")
+        except UnicodeDecodeError:
+            raise UnreadableSettings(
+                f"{file.absolute()} is not UTF-8 text: save it again as UTF-8."
+            ) from None
         if value is not None:
             os.environ.setdefault("CUDA_VISIBLE_DEVICES", value)
     return Settings(**overrides)  # type: ignore[arg-type]

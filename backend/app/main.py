@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import tempfile
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -83,6 +84,8 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
     limiter = anyio.to_thread.current_default_thread_limiter()
     limiter.total_tokens = 64  # an upload holds a thread while it lasts
     await anyio.to_thread.run_sync(_first_start, settings)
+    # Uploads are laid down on the data's disk: /tmp may be small, or lie in memory.
+    tempfile.tempdir = str(settings.inbox_dir)
     supervisors = [Supervisor(_worker_command()) for _ in range(settings.workers)]
     for supervisor in supervisors:
         supervisor.start()
@@ -96,6 +99,7 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
         for supervisor in supervisors:
             await anyio.to_thread.run_sync(supervisor.stop)
         container.database.close()
+        tempfile.tempdir = None
         log.info("service.stopped")
 
 

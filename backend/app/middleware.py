@@ -23,7 +23,7 @@ METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 JSON_BYTES = 4 * 2**20
 FORM_ROOM = 2**20  # a multipart body's own lines, beside the file
-_UPLOADS = re.compile(r"/api/v1/(voice-actors/[^/]+/samples|sheets[^?]*)/?")
+_UPLOADS = re.compile(r"/api/v1/(voice-actors/[^/]+/samples|sheets|sheets/[^/]+/import)")
 
 
 class RequestContext:
@@ -90,7 +90,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self.upload_bytes + FORM_ROOM if _UPLOADS.fullmatch(scope["path"]) else JSON_BYTES
+        limit = self.upload_bytes + FORM_ROOM if _is_upload(scope) else JSON_BYTES
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
             await self._refuse(limit, scope, receive, send)
@@ -128,3 +128,13 @@ class BodyLimit:
             413, "too_large", "The request is too large", f"At most {limit:,} bytes are taken here."
         )
         await answer(scope, receive, send)
+
+
+def _is_upload(scope: Scope) -> bool:
+    """Whether the body is a form with files, which lie on the disk: any other is read into memory."""
+    kind = dict(scope["headers"]).get(b"content-type", b"").lower()
+    return (
+        scope["method"] == "POST"
+        and kind.startswith(b"multipart/form-data")
+        and _UPLOADS.fullmatch(scope["path"]) is not None
+    )

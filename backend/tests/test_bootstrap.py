@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,15 @@ def test_building_loads_and_writes_nothing(tmp_path: Path) -> None:
     assert container.speaker._thread is None
     assert not (tmp_path / "new" / "data").exists()
     container.database.close()
+
+
+def test_what_is_the_services_alone_is_closed_to_others(tmp_path: Path) -> None:
+    made = settings(tmp_path)
+    made.logs_dir.mkdir(0o750)  # by its operator, for a reader of logs
+    bootstrap.prepare_folders(made)
+    modes = {folder.name: stat.S_IMODE(folder.stat().st_mode) for folder in tmp_path.iterdir()}
+    assert (modes["data"], modes["logs"]) == (0o700, 0o750)
+    assert modes["audio_files"] & 0o055 == 0o055  # others may serve it
 
 
 def test_a_database_is_checked(tmp_path: Path) -> None:

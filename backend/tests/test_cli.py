@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from typer.testing import CliRunner, Result
 
 from app import cli, remote
@@ -88,6 +88,15 @@ def test_a_name_is_listed_as_it_is(folder: Path) -> None:
     assert (refused.exit_code, "[/red]such" in refused.stderr) == (2, True)
 
 
+def test_a_name_of_an_older_version_does_not_move_the_terminal(folder: Path) -> None:
+    run("token", "create", "--name", "x")
+    database = Database(f"sqlite:///{folder / 'data' / 'moksori.sqlite3'}")
+    with database.session() as session:
+        session.scalars(select(ApiToken)).one().name = "\x1b]0;PWN\x07 성우\u202e"
+    database.close()
+    assert r"\x1b]0;PWN\x07 성우\u202e" in run("token", "list").stdout
+
+
 def test_users_are_made_and_changed(folder: Path) -> None:
     password = "correct horse battery"
     made = run("user", "create", "kim", "--role", "admin", input=f"{password}\n{password}\n")
@@ -116,6 +125,9 @@ def test_users_are_made_and_changed(folder: Path) -> None:
         (["doctor", "--nonsense"], None, 2, "--nonsense"),
         (["serve", "--port", "99999"], None, 2, "MOKSORI_PORT"),
         (["serve", "--port", "x"], None, 2, "port"),
+        (["wyoming", "--listen", "foo"], None, 2, "tcp://HOST:PORT"),
+        (["wyoming", "--listen", "tcp://127.0.0.1:x"], None, 2, "tcp://HOST:PORT"),
+        (["wyoming", "--listen", "tcp://127.0.0.1:70000"], None, 2, "tcp://HOST:PORT"),
         (["samples", "add", "/nowhere", "--actor", "x"], None, 2, "/nowhere"),
         (["batch", "/nowhere.txt", "--voice", "x"], None, 2, "/nowhere.txt"),
         (["say", "안녕", "--voice", "x", "-o", "out.aac"], None, 2, "out.aac"),
@@ -129,7 +141,9 @@ def test_bad_input_is_a_sentence(arguments: list[str], input: str | None, code: 
     assert words in result.stderr
 
 
-@pytest.mark.parametrize("setting", [("ENGINE", "nonsense"), ("PORT", "x"), ("WORKERS", "-1")])
+@pytest.mark.parametrize(
+    "setting", [("ENGINE", "nonsense"), ("PORT", "x"), ("WORKERS", "-1"), ("DATABASE_URL", "mysql://x/y")]
+)
 @pytest.mark.usefixtures("folder")
 def test_a_bad_setting_is_a_sentence(setting: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"MOKSORI_{setting[0]}", setting[1])
@@ -154,6 +168,28 @@ def test_a_database_that_is_not_there_is_a_sentence(url: str, monkeypatch: pytes
         result = run(*command)
         assert result.exit_code == 1
         assert "database" in result.stderr.lower()
+
+
+def test_settings_in_another_encoding_are_a_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = folder.parent / ".env"
+    file.write_text("# 설정\n", encoding="cp949")
+    monkeypatch.setattr("app.config.ENV_FILES", (file,))
+    for command in (["doctor"], ["serve"]):
+        result = run(*command)
+        assert result.exit_code == 2
+        assert f"{file} is not UTF-8" in result.stderr
+
+
+def test_a_database_of_a_newer_version_is_a_sentence(folder: Path) -> None:
+    assert run("token", "list").exit_code == 0
+    database = Database(f"sqlite:///{folder / 'data' / 'moksori.sqlite3'}")
+    with database.session() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999future'"))
+    database.close()
+    for command in (["doctor"], ["token", "list"], ["serve", "--port", "0"], ["worker"]):
+        result = run(*command)
+        assert result.exit_code == 1
+        assert "newer Moksori" in result.stderr
 
 
 def test_a_broken_database_is_a_sentence(folder: Path) -> None:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from app import config
 from app.audio.decode import LIMITS
-from app.config import Settings, load_settings
+from app.config import Settings, UnreadableSettings, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -110,6 +110,10 @@ def test_the_environment_has_the_last_word_on_the_cards(
         {"workers": -1},
         {"retention_days": -1},
         {"login_tries": 0},
+        {"database_url": "mysql://x/y"},
+        {"database_url": "postgresql://x/y"},
+        {"database_url": "postgresql+asyncpg://x/y"},
+        {"database_url": "sqlite+aiosqlite:///x"},
         {"xtts_precision": "fp16"},
         {"upload_max_bytes": 0},
         {"upload_max_bytes": LIMITS.max_bytes + 1},
@@ -138,6 +142,19 @@ def test_every_setting_is_documented_with_its_default(name: str) -> None:
             assert written == f"`{json.dumps(default).removesuffix('.0')}`"
         elif isinstance(default, str) and default:
             assert written == f"`{default}`"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_file_may_have_a_korean_comment(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / ".env").write_text("MOKSORI_PORT=8001  # 포트\n", encoding=encoding)
+    assert load_settings().port == 8001
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "cp949"])
+def test_a_file_in_another_encoding_is_named(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / ".env").write_text("# 설정\nMOKSORI_PORT=8001\n", encoding=encoding)
+    with pytest.raises(UnreadableSettings, match=re.escape(str(tmp_path / ".env"))):
+        load_settings()
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.ko.md"])

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sqlite3
+import tempfile
 from pathlib import Path
 
 import psycopg
@@ -331,6 +332,15 @@ def test_the_first_start_prints_how_to_sign_in_once(
             body = {"username": "admin", "password": password[1]}
             assert client.post(f"{API}/login", json=body).status_code == 200
     assert password[1] not in (settings.logs_dir / "app.log").read_text()
+
+
+def test_uploads_lie_on_the_datas_disk(tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, engine="mock", workers=0, data_dir=tmp_path)  # type: ignore[call-arg]
+    before = tempfile.gettempdir()
+    with TestClient(create_app(settings)):
+        assert tempfile.gettempdir() == str(tmp_path / "data" / "inbox")
+        tempfile.TemporaryFile().close()
+    assert tempfile.gettempdir() == before
 
 
 def test_a_start_says_in_the_log_what_is_wrong(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 from app.middleware import FORM_ROOM, JSON_BYTES, METHODS, REQUESTS, BodyLimit, OneSpelling, RequestContext
 
 UPLOAD = "/api/v1/voice-actors/x/samples"
+FORM, JSON = "multipart/form-data; boundary=x", "application/json"
 
 
 def make_app(upload_bytes: int) -> FastAPI:
@@ -42,17 +43,22 @@ def chunks(size: int) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("streamed", [True, False])
 @pytest.mark.parametrize(
-    ("path", "limit"),
+    ("path", "kind", "limit"),
     [
-        ("/api/v1/voice-actors", JSON_BYTES),
-        ("/api/v1/voice-actors/x/samples/y", JSON_BYTES),
-        (UPLOAD, 10 * 2**20 + FORM_ROOM),
-        (f"{UPLOAD}/", 10 * 2**20 + FORM_ROOM),
+        ("/api/v1/voice-actors", FORM, JSON_BYTES),
+        ("/api/v1/voice-actors/x/samples/y", FORM, JSON_BYTES),
+        ("/api/v1/sheets/x/generate", FORM, JSON_BYTES),
+        (UPLOAD, JSON, JSON_BYTES),
+        (UPLOAD, FORM, 10 * 2**20 + FORM_ROOM),
+        (f"{UPLOAD}/", FORM.replace("multipart", "Multipart"), 10 * 2**20 + FORM_ROOM),
+        ("/api/v1/sheets", FORM, 10 * 2**20 + FORM_ROOM),
+        ("/api/v1/sheets/x/import", FORM, 10 * 2**20 + FORM_ROOM),
     ],
 )
-def test_a_body_has_its_limit(client: TestClient, path: str, limit: int, streamed: bool) -> None:
+def test_a_body_has_its_limit(client: TestClient, path: str, kind: str, limit: int, streamed: bool) -> None:
     def send(size: int):
-        return client.post(path, content=chunks(size) if streamed else bytes(size))
+        content = chunks(size) if streamed else bytes(size)
+        return client.post(path, content=content, headers={"Content-Type": kind})
 
     assert send(limit).json()["size"] == limit
     refused = send(limit + 1)

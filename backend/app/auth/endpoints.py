@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import anyio.to_thread
 from fastapi import APIRouter, Depends, Request
 from sqlalchemy import select
 
 from app.auth import secrets, service
 from app.auth.access import Administrator
 from app.auth.schemas import LoginIn, LoginOut, NewTokenOut, TokenIn, TokenOut, UserChange, UserIn, UserOut
-from app.deps import Parts, Reading, Writing
+from app.deps import Container, Parts, Reading, Writing
 from app.kit.paging import Page, PageQuery, page
 from app.kit.problems import documented
 from app.models import ApiToken, User
@@ -14,16 +15,24 @@ from app.models import ApiToken, User
 router = APIRouter(tags=["sign-in"])
 
 
+# A password's hash takes 64 MiB and a core: strangers get threads of their own for it, and few.
+_LOGINS = anyio.CapacityLimiter(2)
+
+
 @router.post("/login", responses=documented(401, 429))
-def login(body: LoginIn, container: Parts, request: Request) -> LoginOut:
+async def login(body: LoginIn, container: Parts, request: Request) -> LoginOut:
     """Exchange a name and a password for a token that lasts an hour (MOKSORI_LOGIN_MINUTES)."""
-    settings = container.settings
     address = request.client.host if request.client else ""
+    return await anyio.to_thread.run_sync(_sign_in, container, body, address, limiter=_LOGINS)
+
+
+def _sign_in(container: Container, body: LoginIn, address: str) -> LoginOut:
+    settings = container.settings
     user = service.sign_in(
         container.database, body.username, body.password.get_secret_value(), address, settings.login_tries
     )
-    key = secrets.signing_key(settings.state_dir)
-    token, expires = secrets.sign_login(user.id, key, settings.login_minutes)
+    mark, key = secrets.password_mark(user.password_hash), secrets.signing_key(settings.state_dir)
+    token, expires = secrets.sign_login(user.id, mark, key, settings.login_minutes)
     return LoginOut(access_token=token, expires_at=expires)
 
 

@@ -44,7 +44,7 @@ def signing_key(folder: Path) -> str:
     """The key that signs login tokens, made at the first start and readable by the service alone."""
     file = folder / "signing.key"
     if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(0o700, parents=True, exist_ok=True)
         _make_key(file)
     return file.read_text().strip()
 
@@ -63,16 +63,22 @@ def _make_key(file: Path) -> None:
         Path(draft).unlink()
 
 
-def sign_login(user_id: str, key: str, minutes: int) -> tuple[str, datetime]:
+def password_mark(password_hash: str) -> str:
+    """Tells a user's passwords apart and says nothing of them: a login ends with the one that it was made with."""
+    return hashlib.sha256(password_hash.encode()).hexdigest()[:16]
+
+
+def sign_login(user_id: str, mark: str, key: str, minutes: int) -> tuple[str, datetime]:
     expires = now() + timedelta(minutes=minutes)
-    return jwt.encode({"sub": user_id, "exp": expires}, key, algorithm="HS256"), expires
+    return jwt.encode({"sub": user_id, "pwd": mark, "exp": expires}, key, algorithm="HS256"), expires
 
 
-def signed_user(token: str, key: str) -> str:
+def signed_user(token: str, key: str) -> tuple[str, str]:
+    """Whose login this is, and their password's mark at the time. Raises InvalidToken."""
     try:
-        claims = jwt.decode(token, key, algorithms=["HS256"], options={"require": ["sub", "exp"]})
+        claims = jwt.decode(token, key, algorithms=["HS256"], options={"require": ["sub", "pwd", "exp"]})
     except jwt.ExpiredSignatureError:
         raise InvalidToken("This login has expired; sign in again.") from None
     except (jwt.PyJWTError, UnicodeError, ValueError):
         raise InvalidToken from None
-    return str(claims["sub"])
+    return str(claims["sub"]), str(claims["pwd"])

@@ -34,22 +34,40 @@ ADDRESS_FACTOR = 5
 
 
 def sign_in(database: Database, username: str, password: str, address: str, tries: int) -> User:
-    """The user of this name and password.
-
-    A failure is committed before it is answered, and a name that failed too often is not even tried.
-    """
-    pair, origin = _subject(username, address), _subject("", address)
+    """The user of this name and password; a name that failed too often is not even tried."""
+    failures = _count(database, username, address, tries)
     with database.reading() as session:
-        if _failures(session, pair) >= tries or _failures(session, origin) >= tries * ADDRESS_FACTOR:
-            raise TooManyLogins(retry_after=int(WINDOW.total_seconds()))
         user = session.scalar(select(User).where(User.username == username, User.active))
     if secrets.password_matches(password, user.password_hash if user else None) and user:
+        _take_back(database, failures)
         return user
-    with database.session() as session:
-        session.execute(delete(LoginFailure).where(LoginFailure.created_at < now() - WINDOW))
-        session.add_all([LoginFailure(subject=pair), LoginFailure(subject=origin)])
     log.warning("auth.login_failed", address=address)
     raise WrongPassword
+
+
+def _count(database: Database, username: str, address: str, tries: int) -> list[str]:
+    """Keep a try as failed before it is one, so that those which come at once count one another; the rows' ids."""
+    limits = {_subject(username, address): tries, _subject("", address): tries * ADDRESS_FACTOR}
+    too_many = TooManyLogins(retry_after=int(WINDOW.total_seconds()))
+    with database.reading() as session:
+        if any(_failures(session, subject) >= most for subject, most in limits.items()):
+            raise too_many
+    with database.session() as session:
+        session.execute(delete(LoginFailure).where(LoginFailure.created_at < now() - WINDOW))
+        rows = [LoginFailure(subject=subject) for subject in limits]
+        session.add_all(rows)
+    failures = [row.id for row in rows]
+    with database.reading() as session:
+        beyond = any(_failures(session, subject) > most for subject, most in limits.items())
+    if beyond:
+        _take_back(database, failures)
+        raise too_many
+    return failures
+
+
+def _take_back(database: Database, failures: list[str]) -> None:
+    with database.session() as session:
+        session.execute(delete(LoginFailure).where(LoginFailure.id.in_(failures)))
 
 
 def _subject(username: str, address: str) -> str:

@@ -63,12 +63,17 @@ def wyoming(
     from contextlib import suppress
 
     from app.clients.wyoming import serve as speak_wyoming
+    from app.clients.wyoming import server_at
 
+    try:
+        server = server_at(listen)
+    except ValueError:
+        raise fail(f"--listen: {listen} is neither tcp://HOST:PORT nor unix://PATH.", 2) from None
     with service(url, token) as remote:
         voices = len(list(remote.pages("/voice-actors/models")))
         typer.echo(f"Wyoming on {listen}, {voices} voice models of {remote.url}")
         with suppress(KeyboardInterrupt):
-            asyncio.run(speak_wyoming(listen, remote.url, remote.token))
+            asyncio.run(speak_wyoming(server, remote.url, remote.token))
 
 
 def doctor(

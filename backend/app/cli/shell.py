@@ -34,6 +34,10 @@ class Sentences(TyperGroup):
 def _trouble(error: OSError | ValueError) -> tuple[str, int]:
     from pydantic import ValidationError
 
+    from app.config import UnreadableSettings
+
+    if isinstance(error, UnreadableSettings):
+        return str(error), 2
     if isinstance(error, ValidationError) and error.title == "Settings":
         return "\n".join(f"MOKSORI_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()), 2
     if isinstance(error, OSError):
@@ -44,6 +48,10 @@ def _trouble(error: OSError | ValueError) -> tuple[str, int]:
 def _database_trouble(error: Exception) -> tuple[str, int]:
     from sqlalchemy.exc import SQLAlchemyError
 
+    from app.bootstrap import NewerDatabase
+
+    if isinstance(error, NewerDatabase):
+        return str(error), 1
     if not isinstance(error, SQLAlchemyError):
         raise error
     reason = str(getattr(error, "orig", None) or error).splitlines()[0]
@@ -103,14 +111,18 @@ def text_of(file: Path) -> str:
 
 
 def table(heads: list[str], rows: list[list[str]]) -> None:
-    """Print rows below their heads; an id stays in one piece, to be copied."""
+    """Print rows below their heads; an id stays in one piece, to be copied, and nothing moves the terminal."""
     from rich.table import Table
 
     from app.kit.console import plain_console
+    from app.kit.schemas import ORDERS
+
+    def shown(cell: object) -> str:
+        return ORDERS.sub(lambda order: order[0].encode("unicode_escape").decode(), str(cell))
 
     made = Table(box=None, pad_edge=False)
     for head in heads:
         made.add_column(head, overflow="fold", no_wrap=head == "id")
     for row in rows:
-        made.add_row(*[str(cell) for cell in row])
+        made.add_row(*map(shown, row))
     plain_console().print(made)

@@ -100,7 +100,7 @@ async def _encoded(speech: Speech, encoder: StreamEncoder, progress: Progress) -
             if data := await anyio.to_thread.run_sync(encoder.feed, audio):
                 yield data
     except NotSpoken as error:
-        # The status has been sent: all that is left is to cut the connection, so that it is seen.
+        # The status has been sent: all that is left is to cut the connection, so that it is seen (`_Speaking`).
         log.warning("tts.stream_cut", generation=speech.generation_id, code=error.reason)
         raise
     if data := await anyio.to_thread.run_sync(encoder.end):
@@ -118,6 +118,8 @@ class _Speaking(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await super().__call__(scope, receive, send)
+            # An answer that is left without its end is cut: the server closes the connection.
+            with suppress(NotSpoken):
+                await super().__call__(scope, receive, send)
         finally:
             self._speech.close()

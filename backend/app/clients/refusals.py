@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -12,15 +13,17 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
-from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from app.generation.live.listening import NotSpoken
+from app.kit.database import UNAVAILABLE
 from app.kit.errors import AppError
 from app.kit.problems import documented
 from app.storage.interface import StorageError, StoreFull
 
 log = structlog.get_logger()
+# Fields and places in lists; pydantic also names the kind of value that it tried, where there are several.
+_FIELD = re.compile(r"[a-z0-9][a-z0-9_-]*")
 CODES = (400, 401, 403, 404, 409, 422, 429, 503, 507)
 
 
@@ -42,7 +45,7 @@ class Refusal:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-ERRORS = (AppError, RequestValidationError, HTTPException, OperationalError, StorageError)
+ERRORS = (AppError, RequestValidationError, HTTPException, *UNAVAILABLE, StorageError)
 
 
 def refusal_of(error: Exception) -> Refusal:
@@ -57,7 +60,8 @@ def refusal_of(error: Exception) -> Refusal:
         case RequestValidationError():
             # The input itself stays out: it may be a token or a transcript.
             first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"][1:]) or None
+            parts = [str(part) for part in first["loc"][1:]]
+            field = ".".join(part for part in parts if _FIELD.fullmatch(part)) or None
             most = first.get("ctx", {}).get("max_length")
             wrong = f"at most {most:,} characters are taken" if most else first["msg"]
             return Refusal(422, "invalid", f"{field or 'The request'}: {wrong}", field)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from contextlib import closing, suppress
 from functools import partial
 from importlib.metadata import version
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.error import Error
 from wyoming.event import Event
@@ -27,11 +29,11 @@ from wyoming.tts import (
     SynthesizeStart,
     SynthesizeStop,
     SynthesizeStopped,
-    SynthesizeVoice,
 )
 
 RATE, WIDTH, CHANNELS = 24_000, 2, 1  # the API's `pcm`
 LONGEST = 4_000  # characters that are spoken at once, and kept while a sentence goes on
+LONGEST_PART = 1 << 20  # bytes of each of the two parts that may follow an event's line
 _SENTENCE = re.compile(r"[.?!…。]+[\"'”’)\]]*\s+|\n+")
 _TIMEOUT = httpx.Timeout(30, read=600)
 _CREDIT = Attribution(name="Moksori", url="")
@@ -43,10 +45,17 @@ def api_client(url: str, token: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=f"{url.rstrip('/')}/v1", headers=headers, timeout=_TIMEOUT)
 
 
-async def serve(listen: str, url: str, token: str) -> None:
-    """Speak Wyoming at `listen` (`tcp://HOST:PORT` or `unix://PATH`) until cancelled."""
+def server_at(listen: str) -> AsyncServer:
+    """For `tcp://HOST:PORT` or `unix://PATH`. Raises ValueError for any other address."""
+    if not listen.startswith(("tcp://", "unix://")):
+        raise ValueError(listen)
+    return AsyncServer.from_uri(listen)
+
+
+async def serve(server: AsyncServer, url: str, token: str) -> None:
+    """Speak Wyoming until cancelled."""
     async with api_client(url, token) as client:
-        await AsyncServer.from_uri(listen).run(partial(Handler, client))
+        await server.run(partial(Handler, client))
 
 
 class Refused(Exception):
@@ -57,8 +66,37 @@ class Refused(Exception):
         self.code = code
 
 
+Length = Annotated[int, Field(ge=0, le=LONGEST_PART)]
+
+
+class _Head(BaseModel):
+    """An event's line: what it is, and how much follows."""
+
+    type: str
+    data: dict[str, Any] | None = None
+    data_length: Length | None = None
+    payload_length: Length | None = None
+
+
+_DATA = TypeAdapter(dict[str, Any])
+
+
+class _Voice(BaseModel):
+    name: str | None = None
+
+
+class _Said(BaseModel):
+    """What is looked at of the data of an event about speech."""
+
+    voice: _Voice | None = None
+
+
+class _Text(_Said):
+    text: str
+
+
 class Handler(AsyncEventHandler):
-    """One connection."""
+    """One connection. What its client sends is a stranger's: it is bounded, checked, and never printed."""
 
     def __init__(
         self, client: httpx.AsyncClient, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -66,33 +104,45 @@ class Handler(AsyncEventHandler):
         super().__init__(reader, writer)
         self._client = client
         self._text: str | None = None  # what of a text in pieces has not been spoken
-        self._voice: SynthesizeVoice | None = None
+        self._voice: _Voice | None = None
         self._sounding = False
 
-    async def handle_event(self, event: Event) -> bool:
-        """Answer one event; False ends the connection."""
-        try:
-            await self._answer(event)
-        except Refused as error:
-            await self.write_event(Error(text=str(error), code=error.code).event())
-            return False
-        except httpx.HTTPError as error:
-            text = f"The service does not answer ({type(error).__name__})."
-            await self.write_event(Error(text=text, code="no_service").event())
-            return False
-        except ConnectionError:  # the listener left
-            return False
-        return True
+    async def run(self) -> None:
+        """Answer events until the client leaves, or one cannot be answered, which it is told."""
+        with closing(self.writer), suppress(ConnectionError, asyncio.IncompleteReadError):
+            try:
+                while await self.handle_event(await self._read()):
+                    pass
+            except Refused as error:
+                await self.write_event(Error(text=str(error), code=error.code).event())
+            except ValidationError:
+                text = "This is no event with what belongs to it, or one that is too long."
+                await self.write_event(Error(text=text, code="bad_event").event())
+            except httpx.HTTPError as error:
+                text = f"The service does not answer ({type(error).__name__})."
+                await self.write_event(Error(text=text, code="no_service").event())
 
-    async def _answer(self, event: Event) -> None:
+    async def _read(self) -> Event:
+        """The next event; a payload is not for us. Raises ValidationError, or IncompleteReadError at the end."""
+        try:
+            line = await self.reader.readuntil()
+        except asyncio.LimitOverrunError:
+            line = b""  # which is no event either
+        head = _Head.model_validate_json(line)
+        data = await self.reader.readexactly(head.data_length or 0)
+        await self.reader.readexactly(head.payload_length or 0)
+        return Event(head.type, (head.data or {}) | (_DATA.validate_json(data) if data else {}))
+
+    async def handle_event(self, event: Event) -> bool:
+        """Answer one event. Raises Refused, ValidationError or httpx.HTTPError."""
         if Describe.is_type(event.type):
             await self.write_event((await self._info()).event())
         elif Ping.is_type(event.type):
             await self.write_event(Pong(text=Ping.from_event(event).text).event())
         elif SynthesizeStart.is_type(event.type):
-            self._text, self._voice = "", SynthesizeStart.from_event(event).voice
+            self._text, self._voice = "", _Said.model_validate(event.data).voice
         elif SynthesizeChunk.is_type(event.type) and self._text is not None:
-            self._text += SynthesizeChunk.from_event(event).text
+            self._text += _Text.model_validate(event.data).text
             await self._say_sentences()
         elif SynthesizeStop.is_type(event.type) and self._text is not None:
             rest, self._text = self._text, None
@@ -100,10 +150,11 @@ class Handler(AsyncEventHandler):
             await self._fall_silent()
             await self.write_event(SynthesizeStopped().event())
         elif Synthesize.is_type(event.type) and self._text is None:
-            request = Synthesize.from_event(event)
+            request = _Text.model_validate(event.data)
             self._voice = request.voice
             await self._say(request.text)
             await self._fall_silent()
+        return True
 
     async def _say_sentences(self) -> None:
         assert self._text is not None

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import structlog
 from sqlalchemy import case, insert, select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.audio.formats import encode
@@ -24,6 +25,7 @@ from app.generation.fingerprint import fingerprint
 from app.generation.turns import Turns
 from app.kit import limits, priority
 from app.kit.clock import now
+from app.kit.database import is_full
 from app.kit.errors import AppError
 from app.kit.ids import new_id
 from app.lexicons.service import Readings
@@ -217,7 +219,7 @@ def publish(session: Session, generation: Generation, take: Take) -> bool:
     return True
 
 
-def failure_of(error: UnclearText | SpeechError | StorageError | AppError) -> dict[str, Any]:
+def failure_of(error: UnclearText | SpeechError | StorageError | AppError | DBAPIError) -> dict[str, Any]:
     """What a generation keeps of why it failed: code, message, what to do, and unclear characters."""
     match error:
         case UnclearText():
@@ -229,6 +231,18 @@ def failure_of(error: UnclearText | SpeechError | StorageError | AppError) -> di
             }
         case AppError():
             return {"code": error.code, "message": error.detail, "fix": error.title}
+        case DBAPIError() if is_full(error):
+            return {
+                "code": "storage_full",
+                "message": "The disk is full.",
+                "fix": "Free some space and try again.",
+            }
+        case DBAPIError():
+            return {
+                "code": "database_unavailable",
+                "message": "The database does not answer.",
+                "fix": "Try again in a moment.",
+            }
     return {"code": error.code, "message": str(error), "fix": error.fix}
 
 

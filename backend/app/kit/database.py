@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Dialect, Engine, MetaData, String, create_engine, event, func, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
@@ -31,6 +31,16 @@ WRITING_SECONDS = 120  # how long a thread waits for the others of its process t
 # To PostgreSQL, of a process: a server has a hundred, and a worker on a GPU seven processes.
 CONNECTIONS, CONNECTIONS_MORE = 5, 5
 ALONE = int.from_bytes(b"moksori")  # names the lock of PostgreSQL's that is ours
+
+SQLITE_FULL = 13  # https://www.sqlite.org/rescode.html#full
+# The database does not do what it could another time. InternalError is PostgreSQL's word for one that only reads.
+UNAVAILABLE = (OperationalError, InternalError)
+
+
+def is_full(error: DBAPIError) -> bool:
+    """Whether SQLite or PostgreSQL (53100 is its disk_full) had no room left."""
+    full = getattr(error.orig, "sqlite_errorcode", None) == SQLITE_FULL
+    return full or getattr(error.orig, "sqlstate", None) == "53100"
 
 
 class Base(DeclarativeBase):

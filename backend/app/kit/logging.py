@@ -66,8 +66,12 @@ def set_up_logging(folder: Path | None, *, process: str, console: bool = False) 
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)] if console else []
     if folder is not None:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            handlers.append(logging.handlers.WatchedFileHandler(folder / "app.log", encoding="utf-8"))
+            folder.mkdir(0o700, parents=True, exist_ok=True)
+            file = folder / "app.log"
+            # Half a character, which JSON can spell, must not cost its line.
+            handlers.append(
+                logging.handlers.WatchedFileHandler(file, encoding="utf-8", errors="backslashreplace")
+            )
         except OSError as error:  # a read-only folder is diagnosis's to report, not a reason to stay down
             print(f"moksori: no log file in {folder}: {error.strerror}", file=sys.stderr)
     for handler in handlers:

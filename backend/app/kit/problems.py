@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from http import HTTPStatus
 from typing import Any
 
@@ -12,9 +11,10 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from starlette.exceptions import HTTPException
 
+from app.kit.database import UNAVAILABLE, is_full
 from app.kit.errors import AppError
 
 log = structlog.get_logger()
@@ -104,9 +104,9 @@ def _message(item: dict[str, Any]) -> str:
 
 
 def _database_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, OperationalError)
+    assert isinstance(error, DBAPIError)
     log.error("http.database_failed", path=request.url.path, error=type(error.orig).__name__)
-    if _is_full(error):
+    if is_full(error):
         return problem(
             507, "storage_full", "The disk is full", "Free some space and try again; nothing was changed."
         )
@@ -117,12 +117,6 @@ def _database_error(request: Request, error: Exception) -> JSONResponse:
         "Nothing was changed; try again in a moment.",
         {"Retry-After": "5"},
     )
-
-
-def _is_full(error: OperationalError) -> bool:
-    """Whether SQLite or PostgreSQL (53100 is its disk_full) had no room left."""
-    full = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-    return full or getattr(error.orig, "sqlstate", None) == "53100"
 
 
 def _integrity_error(request: Request, error: Exception) -> JSONResponse:
@@ -147,6 +141,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(AppError, _app_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(OperationalError, _database_error)
+    for kind in UNAVAILABLE:
+        app.add_exception_handler(kind, _database_error)
     app.add_exception_handler(IntegrityError, _integrity_error)
     app.add_exception_handler(Exception, _unexpected)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+
+# What a terminal obeys instead of showing it: control characters, and those that turn the direction of writing.
+ORDERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class Body(BaseModel):
@@ -30,8 +34,15 @@ def _storable(value: str) -> str:
     return value
 
 
+def one_line(value: str) -> str:
+    """Names go to terminals, and into lines with other things: none may move what stands around it."""
+    if ORDERS.search(_storable(value)):
+        raise ValueError("must not contain control characters")
+    return value
+
+
 Text = Annotated[str, AfterValidator(_storable)]
 Name = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_storable)
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(one_line)
 ]
 Description = Annotated[str, StringConstraints(max_length=5000), AfterValidator(_storable)]

@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from app.auth.access import Producer, Viewer
 from app.auth.idempotency import Once
+from app.auth.uploads import UploadRoute
 from app.deps import Parts, Reading, Writing
 from app.kit.paging import Page, PageQuery, page
 from app.kit.problems import documented
@@ -27,7 +28,7 @@ from app.lexicons.schemas import (
 from app.models import Lexicon, LexiconVersion
 from app.text import split
 
-router = APIRouter(tags=["reading"])
+router = APIRouter(tags=["reading"], route_class=UploadRoute)
 FileFormat = Literal["pls", "csv"]
 FILES = {kind: {"schema": {"type": "string"}} for kind in ("application/pls+xml", "text/csv")}
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends, File, Form, Request, Re
 from sqlalchemy import select
 
 from app.auth.access import Producer, Viewer
+from app.auth.uploads import UploadRoute
 from app.deps import Parts, Reading, Writing, forget_files
 from app.kit.paging import Page, PageQuery, page
 from app.kit.problems import documented
@@ -16,7 +17,7 @@ from app.samples import service
 from app.samples.schemas import SampleOut
 from app.voice_actors import service as voice_actors
 
-router = APIRouter(prefix="/voice-actors/{actor_id}/samples", tags=["samples"])
+router = APIRouter(prefix="/voice-actors/{actor_id}/samples", tags=["samples"], route_class=UploadRoute)
 BYTES = {"schema": {"type": "string", "format": "binary"}}
 AUDIO = {"audio/wav": BYTES, "application/octet-stream": BYTES}
 

@@ -69,7 +69,7 @@ def add(
     """
     with container.database.reading() as session:
         voice_actors.get(session, actor_id)
-    inbox = _inbox(container.settings)
+    inbox = container.settings.inbox_dir
     inbox.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=inbox) as folder:
         received = receive(upload, Path(folder), file_name, container.settings.upload_max_bytes)
@@ -119,15 +119,10 @@ def add(
     return sample, True
 
 
-def _inbox(settings: Settings) -> Path:
-    """In the data folder, not /tmp: that one may be small, or lie in memory."""
-    return settings.state_dir / "inbox"
-
-
 def abandoned_uploads(settings: Settings) -> list[Path]:
     """What a crash left of uploads: folders that nothing was put into for too long to be under way."""
     latest, abandoned = time.time() - settings.orphan_seconds, []
-    for folder in _inbox(settings).glob("*"):
+    for folder in settings.inbox_dir.glob("*"):
         with suppress(FileNotFoundError):  # its upload ended meanwhile
             if folder.stat().st_mtime < latest:
                 abandoned.append(folder)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
-from app.kit.schemas import Answer, Body, Text
+from app.kit.schemas import Answer, Body, Text, one_line
 
 MAX_CHARS = 5000
 
@@ -19,7 +19,7 @@ def _not_blank(value: str) -> str:
 Announcement = Annotated[
     Text, StringConstraints(min_length=1, max_length=MAX_CHARS), AfterValidator(_not_blank)
 ]
-Title = Annotated[Text, StringConstraints(strip_whitespace=True, max_length=200)]
+Title = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(one_line)]
 Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]{2})?$")]
 Speed = Annotated[float, Field(ge=0.5, le=2.0)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]

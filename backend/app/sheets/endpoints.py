@@ -5,11 +5,12 @@ from typing import Annotated, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, BackgroundTasks, Depends, File, Form, Path, Query, Response, UploadFile
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from sqlalchemy import select
 
 from app.auth.access import Producer, Viewer
 from app.auth.idempotency import Once
+from app.auth.uploads import UploadRoute
 from app.deps import Parts, Reading, Writing, forget_files
 from app.kit.paging import Page, PageQuery, page
 from app.kit.problems import documented
@@ -34,7 +35,7 @@ from app.sheets.schemas import (
 )
 from app.sheets.understanding import Upload
 
-router = APIRouter(prefix="/sheets", tags=["sheets"])
+router = APIRouter(prefix="/sheets", tags=["sheets"], route_class=UploadRoute)
 BINARY = {
     kind.split(";")[0]: {"schema": {"type": "string", "format": "binary"}}
     for kind in writing.MEDIA_TYPES.values()
@@ -81,13 +82,14 @@ def _bytes(file: UploadFile) -> bytes:
     return data
 
 
+_CHOICE = TypeAdapter(dict[Text, Text])
+
+
 def _chosen(columns: str) -> dict[str, str]:
     try:
-        chosen = json.loads(columns)
-    except (ValueError, RecursionError):
+        chosen = _CHOICE.validate_json(columns)
+    except ValidationError:
         raise BadColumns(field="columns") from None
-    if not isinstance(chosen, dict) or not all(isinstance(value, str) for value in chosen.values()):
-        raise BadColumns(field="columns")
     return {heading.strip(): field for heading, field in chosen.items()}
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import jwt
 import pytest
+import sqlalchemy as sa
 
 from app.auth import secrets
 from app.kit.clock import now
+from app.kit.database import Database
 from app.models import ApiToken
 from tests.service import API, NOBODY, Service
 
@@ -53,8 +57,8 @@ def needed(method: str, path: str) -> str:
 
 def test_every_route_refuses_strangers_and_wrong_tokens(service: Service) -> None:
     key = secrets.signing_key(service.container.settings.state_dir)
-    unknown_user, _ = secrets.sign_login(NOBODY, key, 60)
-    forged, _ = secrets.sign_login(NOBODY, "x" * 64, 60)
+    unknown_user, _ = secrets.sign_login(NOBODY, "mark", key, 60)
+    forged, _ = secrets.sign_login(NOBODY, "mark", "x" * 64, 60)
     unsigned = jwt.encode({"sub": NOBODY, "exp": now() + timedelta(hours=1)}, "", algorithm="none")
     wrong = [None, "wrong", "mks_wrong", "a.b.c", unknown_user, forged, unsigned]
     found = routes(service)
@@ -99,6 +103,32 @@ def test_the_use_of_a_token_is_noted(service: Service) -> None:
     assert call(service, "GET", f"{API}/voice-actors", token) == 200
     listed = service.get("/tokens", role="admin").json()["items"]
     assert {each["name"]: bool(each["last_used_at"]) for each in listed}["viewer"]
+
+
+def test_a_database_that_only_reads_is_read_and_diagnosed(any_service: Service) -> None:
+    service = any_service
+    token = service.token("producer")
+    with read_only(service.container.database):
+        assert call(service, "GET", f"{API}/voice-actors", token) == 200
+        assert call(service, "GET", f"{API}/voice-actors/debug/diagnosis", token) == 200
+        refused = service.post("/voice-actors", json={"name": "성우", "gender": "female"})
+    assert (refused.status_code, refused.json()["code"]) == (503, "database_unavailable")
+
+
+@contextmanager
+def read_only(database: Database) -> Iterator[None]:
+    """A database that refuses what is written, as after a fail-over or on a disk that was mounted so."""
+    sqlite = database.url.startswith("sqlite")
+    word = "PRAGMA query_only = on" if sqlite else "SET TRANSACTION READ ONLY"
+
+    def refuse(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(word)
+
+    sa.event.listen(database._writing, "begin", refuse)
+    try:
+        yield
+    finally:
+        sa.event.remove(database._writing, "begin", refuse)
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic YWRtaW46eA==", "mks_x", "Bearer a b c"])

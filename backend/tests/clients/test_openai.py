@@ -262,6 +262,9 @@ def test_a_worker_that_dies_cuts_the_audio_and_the_next_one_speaks(
             list(received)
     data = house.until(lambda: _spoken(client), seconds=30)
     assert samples(data)[1] == 24_000
+    log = (house.service.data / "logs" / "app.log").read_text()
+    assert "tts.stream_cut" in log
+    assert "response already started" not in log
 
 
 def _spoken(client: openai.OpenAI) -> bytes | None:

@@ -9,12 +9,13 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
+import httpx
 import numpy as np
 import pytest
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.client import AsyncClient
 from wyoming.error import Error
-from wyoming.event import Event, Eventable
+from wyoming.event import Event, Eventable, async_read_event
 from wyoming.info import Describe, Info
 from wyoming.ping import Ping, Pong
 from wyoming.tts import (
@@ -26,6 +27,7 @@ from wyoming.tts import (
     SynthesizeVoice,
 )
 
+from app.clients.wyoming import Handler
 from tests.clients.conftest import PITCHES, TEXT, House, pcm, tone
 from tests.running import free_port, stop
 
@@ -150,3 +152,71 @@ def test_its_generations_have_a_name_of_their_own(house: House, door: str) -> No
     with house.service.remote() as remote:
         titles = {script["title"] for script in remote.pages("/voice-actors/tts-scripts")}
     assert "Wyoming" in titles
+
+
+# --- strangers --------------------------------------------------------------------------------------
+
+SECRET = "비밀표식"
+LONG_LINE = b'{"type": "synthesize", "data": {"text": "' + b"x" * 70_000 + b'"}}\n'
+
+
+class _Out:
+    """What a handler writes, in place of a connection."""
+
+    def __init__(self) -> None:
+        self.sent, self.closed = b"", False
+
+    def writelines(self, parts: tuple[bytes, ...]) -> None:
+        self.sent += b"".join(parts)
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+
+    async def drain(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def _told(raw: bytes) -> Error | None:
+    """What a client is told that sends this, and waits."""
+    reader, out = asyncio.StreamReader(), _Out()
+    reader.feed_data(raw)
+    silent = httpx.MockTransport(lambda _: httpx.Response(200, content=b"\0\0"))
+    async with httpx.AsyncClient(transport=silent, base_url="http://test") as client:
+        async with asyncio.timeout(10):
+            await Handler(client, reader, out).run()  # type: ignore[arg-type]
+    assert out.closed
+    answer = asyncio.StreamReader()
+    answer.feed_data(out.sent)
+    answer.feed_eof()
+    event = await async_read_event(answer)
+    return Error.from_event(event) if event else None
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"type": "describe", "payload_length": 9000000000}\n',
+        b'{"type": "describe", "data_length": 9000000000}\n',
+        b'{"type": "describe", "data_length": -1}\n',
+        b'{"type": "describe", "data_length": "many"}\n',
+        b'{"type": "synthesize", "data_length": 2}\n[]',
+        f'{{"type": "synthesize", "data": {{"text": "{SECRET}\\ud800"}}}}\n'.encode(),
+        f'{{"type": "synthesize", "data": {{"text": ["{SECRET}"]}}}}\n'.encode(),
+        f'{{"type": "synthesize", "data": "{SECRET}"}}\n'.encode(),
+        b'{"type": "synthesize", "data": {"text": "x", "voice": "y"}}\n',
+        b'{"type": "synthesize"}\n',
+        b'{"type": "synthesize-start"}\n{"type": "synthesize-chunk", "data": {"text": null}}\n',
+        b"[]\n",
+        b"GET / HTTP/1.1\r\n",
+        LONG_LINE,
+    ],
+)
+def test_what_is_no_event_is_said_and_never_printed(raw: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    told = asyncio.run(_told(raw))
+    assert told
+    assert told.code == "bad_event"
+    printed = capfd.readouterr()
+    assert SECRET not in told.text + printed.out + printed.err

@@ -13,14 +13,16 @@ from contextlib import nullcontext, suppress
 
 import numpy as np
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from app.audio.loudness import loudness_lufs
-from app.generation.live import listening, server
+from app.generation.live import listening, server, speech
 from app.generation.live.frames import folder_of
 from app.generation.live.listening import NotSpoken
 from app.generation.live.orders import Order
 from app.generation.live.server import LiveServer
 from app.generation.live.speech import Begun, Ended, speak
+from app.kit.database import SQLITE_FULL
 from app.kit.errors import AppError
 from app.models import Generation, Script, Take
 from app.speech.interface import SpeechError
@@ -179,6 +181,33 @@ def test_a_take_that_cannot_be_kept_is_never_a_good_end(
         listen(service, order)
     assert (refused.value.answer, refused.value.reason) == (507, "storage_full")
     assert service.last_generation(order.script_id).outcome == "failed"
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "code"),
+    [(SQLITE_FULL, 507, "storage_full"), (10, 503, "database_unavailable")],
+)
+@pytest.mark.parametrize("store", ["takes it", "is full"])
+def test_a_database_that_takes_no_end_is_told(
+    service: Service, live: LiveServer, monkeypatch: pytest.MonkeyPatch,
+    number: int, status: int, code: str, store: str,
+) -> None:  # fmt: skip
+    def full(*_: object, **__: object) -> None:
+        raise StoreFull("The disk is full.", "Free some space.")
+
+    def refuse(*_: object) -> None:
+        error = Exception("of SQLite")
+        error.sqlite_errorcode = number  # type: ignore[attr-defined]
+        raise OperationalError("INSERT", {}, error)
+
+    order = Order("OpenAI", service.model(), TEXT)
+    if store == "is full":
+        monkeypatch.setattr(service.container.store, "put", full)
+        status, code = 507, "storage_full"
+    monkeypatch.setattr(speech, "script_of", refuse)
+    with pytest.raises(NotSpoken) as refused:
+        listen(service, order)
+    assert (refused.value.answer, refused.value.reason) == (status, code)
 
 
 def test_a_worker_that_dies_is_noticed(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import stat
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,13 @@ def test_lines_are_json_and_name_their_process(tmp_path: Path) -> None:
     )  # fmt: skip
     assert first["timestamp"].endswith("Z")
     assert second["event"] == "한글 line\nbreak"
+
+
+def test_half_a_character_does_not_cost_its_line(tmp_path: Path) -> None:
+    set_up_logging(tmp_path / "logs", process="service")
+    structlog.get_logger().info("http.failed", path="/\ud800")
+    assert [line["path"] for line in lines(tmp_path / "logs")] == ["/\ud800"]
+    assert stat.S_IMODE((tmp_path / "logs").stat().st_mode) == 0o700
 
 
 def test_engines_say_more_and_libraries_do_not(tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def test_lists_search_filter_and_page(any_service: Service) -> None:
         ({"text": None}, "body.text"),
         ({"text": 5}, "body.text"),
         ({"title": "x" * 201}, "body.title"),
+        ({"title": "a\x9bb"}, "body.title"),
         ({"speed": 0.49}, "body.speed"),
         ({"speed": 2.01}, "body.speed"),
         ({"speed": "NaN"}, "body.speed"),

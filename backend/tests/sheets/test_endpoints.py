@@ -137,7 +137,7 @@ def test_a_choice_of_columns_corrects_the_guess(service: Service) -> None:
     form = {"voice_model_id": service.model(), "columns": '{"말": "text"}'}
     answer = upload(service, "코드,말\n1,하나\n", data=form)
     assert answer.status_code == 201
-    for wrong in ("[]", "{", '{"말": 1}', "x", "[" * 10_000):
+    for wrong in ("[]", "{", '{"말": 1}', r'{"\ud800": "text"}', r'{"말": "\u0000"}', "x", "[" * 10_000):
         refused = upload(service, "코드,말\n1,하나\n", data=form | {"columns": wrong})
         assert (refused.status_code, refused.json()["code"]) == (422, "bad_columns")
 

@@ -30,7 +30,7 @@ from app.generation.live.frames import (
     json_frame,
 )
 from app.generation.live.orders import Order
-from app.generation.live.speech import Begun, Ended, speak
+from app.generation.live.speech import FAILURES, Begun, Ended, speak
 from app.kit.errors import AppError
 from app.text import normalize
 
@@ -157,7 +157,7 @@ class LiveServer:
                             connection.sendall(json_frame(ENDED, {"id": generation_id, "seconds": seconds}))
                         case audio:
                             connection.sendall(frame(AUDIO, audio.tobytes()))
-            except speaking.FAILURES as error:
+            except FAILURES as error:
                 status = error.status if isinstance(error, AppError) else None
                 retry = bool(getattr(error, "retry", False))
                 failure = {**speaking.failure_of(error), "status": status, "retry": retry}

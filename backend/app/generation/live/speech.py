@@ -19,12 +19,15 @@ from app.generation.live.cutting import Joints
 from app.generation.live.orders import Order, follow, new_generation, script_of
 from app.generation.speaking import TRIES, Work
 from app.kit.clock import now
+from app.kit.database import UNAVAILABLE
 from app.lexicons.service import readings
 from app.models import Generation, Take, VoiceModel
 from app.speech.interface import Audio, Clip, SpeechError
 from app.speech.speaker import SpeakingCancelled
 
 log = structlog.get_logger()
+# A job waits until its database takes its end; here somebody listens, and is told.
+FAILURES = (*speaking.FAILURES, *UNAVAILABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,8 @@ def speak(
 ) -> Generator[Begun | Audio | Ended, None, None]:
     """Begun, audio as it is made, Ended once the take is published.
 
-    Raises what a generation can fail of (`speaking.FAILURES`), after writing it down. Left early, or once
-    `cancelled` says so, the work stops and the generation is kept as cancelled.
+    Raises what it can fail of (`FAILURES`), after writing it down. Left early, or once `cancelled` says so, the
+    work stops and the generation is kept as cancelled.
     """
     with container.database.reading() as session:
         model = session.get(VoiceModel, order.voice_model_id)
@@ -80,15 +83,15 @@ def speak(
             yield audio
         whole = [np.concatenate(part) for part in spoken if part]
         take = speaking.store(container, work, speaking.finish(container, work, whole, rate))
-        _keep(container, order, generation, take=take)
+        _keep(container, order, generation, take)
     except (SpeakingCancelled, GeneratorExit) as error:
-        _keep(container, order, generation, outcome="cancelled")
+        _note(container, order, generation, outcome="cancelled")
         log.info("tts.live_cancelled", generation=generation.id, heard=heard)
         if isinstance(error, GeneratorExit):
             raise
-    except speaking.FAILURES as error:
+    except FAILURES as error:
         failure = speaking.failure_of(error)
-        _keep(container, order, generation, outcome="failed", failure=failure)
+        _note(container, order, generation, outcome="failed", failure=failure)
         log.warning("tts.failed", generation=generation.id, code=failure["code"])
         raise
     else:
@@ -113,20 +116,26 @@ def _clips(container: Container, work: Work, cancelled: Callable[[], bool]) -> G
             log.warning("tts.retried", generation=work.generation.id, code=error.code, attempt=attempt)
 
 
-def _keep(
+def _note(
     container: Container,
     order: Order,
     generation: Generation,
     *,
-    take: Take | None = None,
-    outcome: str = "done",
+    outcome: str,
     failure: dict[str, Any] | None = None,
 ) -> None:
+    """Write down a generation without a take; what a full disk does not keep is told all the same."""
+    generation.outcome, generation.failure, generation.ended_at = outcome, failure, now()
+    try:
+        _keep(container, order, generation)
+    except UNAVAILABLE as error:
+        log.warning("tts.live_not_kept", generation=generation.id, error=type(error).__name__)
+
+
+def _keep(container: Container, order: Order, generation: Generation, take: Take | None = None) -> None:
     """Write the generation down, over as it is: it was never in a state that a crash could leave it in."""
     if take:
         generation.fingerprint = take.fingerprint
-    else:
-        generation.outcome, generation.failure, generation.ended_at = outcome, failure, now()
     for last in (False, True):
         try:
             with container.database.session() as session:
