@@ -2,6 +2,7 @@
 
 import re
 import sys
+import unicodedata
 
 import pytest
 from hypothesis import example, given, settings
@@ -16,7 +17,9 @@ settings.load_profile("text")
 SPOKEN = re.compile(r"[가-힣 .,?!\n]*")
 ANNOUNCEMENT = st.text(
     st.one_of(
-        st.sampled_from("0123456789" * 2 + "년월일시분원개번명대층호호~-/.,:()[]%#*@&+ '\"℃㎡→·…①Ⅱ½$₩"),
+        st.sampled_from(
+            "0123456789" * 2 + "년월일시분원개번명대층호호~-/.,:()[]%#*@&+ '\"℃㎡→↑▲·…①❷㉑Ⅱ½$₩{}<>_○"
+        ),
         st.sampled_from("가나다을를이은는로까지부터에서"),
         st.sampled_from("abcKTVkgm"),
     ),
@@ -57,6 +60,20 @@ def check(text: str) -> None:
 @example("  a  ,  ")
 def test_any_text_is_read_and_its_reading_is_final(text: str) -> None:
     check(text)
+
+
+# Each character that has a meaning; of the ideographs, and of what nobody assigned, the first thousands.
+WRITTEN = [
+    char
+    for char in map(chr, range(sys.maxunicode + 1))
+    if char < "\u4000" or (unicodedata.category(char) not in ("Lo", "Co", "Cn", "Cs"))
+]
+
+
+@pytest.mark.parametrize("start", range(0, len(WRITTEN), 2_000))
+def test_every_character_is_read_wherever_it_stands(start: int) -> None:
+    for char in WRITTEN[start : start + 2_000]:
+        check(f"{char} 제{char}번 1{char}2{char}가{char}원")
 
 
 @given(ANNOUNCEMENT)

@@ -15,6 +15,8 @@ _RATIO = re.compile(
 _SCORE = re.compile(
     r"([0-9]{1,2})-([0-9]{1,2})(?=(?:으?로)? ?(?:승리|완승|승(?![강객차])|패배|무승부|이겼|졌|앞서|역전|뒤집|동점))"
 )
+_SCORED = re.compile(r"(?:스코어|점수|결과)(?:는|은|가|이|로)? ?$")
+_GOALS = re.compile(r"([0-9]{1,2})-([0-9]{1,2})(?![0-9-])")
 _VERSUS = re.compile(
     r"([0-9]{1,3}) ?대 ?([0-9]{1,3})(?: ?대 ?([0-9]{1,3}))?(?![0-9,])"
     r"(?=$|[^가-힣0-9]|로|의|으로|은|는|이|가|입|을|를|과|와|까지|맞춤|상담|동점|매칭|승|역전|에|인|교환|비율)"
@@ -32,6 +34,10 @@ _TIMES = re.compile(
 )
 
 
+_MULTIPLIED = re.compile(r"[xX*×] ?(?=[0-9])")
+_MEASURED = re.compile(r"[0-9] ?(?:[A-Za-z]{1,3}|[가-힣]{1,3}|[㎖㎏㎝㎜]) ?$")
+
+
 def _plain(written: str) -> str:
     whole, _, fraction = written.partition(".")
     return numbers.decimal(whole, fraction) if fraction else numbers.sino(whole)
@@ -40,6 +46,8 @@ def _plain(written: str) -> str:
 def ratio(cursor: Cursor) -> Hit | None:
     """1:1, 3:2, 3대 2, 16:9."""
     match = cursor.match(_RATIO) or cursor.match(_VERSUS) or cursor.match(_SCORE)
+    if not match and _SCORED.search(cursor.before()):
+        match = cursor.match(_GOALS)
     if not match:
         return None
     spoken = " 대 ".join(_plain(group) for group in match.groups() if group)
@@ -50,6 +58,14 @@ def ratio(cursor: Cursor) -> Hit | None:
     if spoken == "일 대 일":
         spoken = "일대일"
     return Hit(match.end(), spoken, "number_expr", "ratio")
+
+
+def multiplied(cursor: Cursor) -> Hit | None:
+    """The x of 500ml x 20개 and 10만원*12개월."""
+    match = cursor.match(_MULTIPLIED)
+    if not match or not _MEASURED.search(cursor.before(10)):
+        return None
+    return Hit(match.end(), " 곱하기 ", "number_expr", "times")
 
 
 def special_number(cursor: Cursor) -> Hit | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from app.text import numbers
-from app.text.rules.amounts import amount
-from app.text.rules.quantities import quantity
+from app.text.rules.amounts import Amount, amount
+from app.text.rules.measures import Measure, measure
+from app.text.rules.quantities import ordinal, quantity
 from app.text.scan import Cursor, Hit
 
 LONGEST = 17  # digits that are still a number rather than a name
@@ -28,6 +29,12 @@ _COMPARISONS = {
 }
 _LISTED = re.compile(r"([1-9][0-9]?)(?:\)|\.(?= ?[가-힣]))")
 _NOUN = re.compile(r"[가-힣]{2}")
+_GROUPED = re.compile(
+    r"[0-9]{1,12}(?:(?:,| ,(?=[0-9]{3}(?![0-9]))| ?, (?=000(?![0-9])))[0-9]{1,12}){1,8}(?![0-9])"
+)
+_THOUSANDS = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+")
+_DOTTED = re.compile(r"[0-9]{1,3}(?:\.[0-9]{3}){0,3}(?:\.000|\.[0-9]{3}\.[0-9]{3})(?= ?원)")
+_ROOMS = frozenset({"호", "호실", "동"})
 
 
 def signed(cursor: Cursor) -> Hit | None:
@@ -69,6 +76,42 @@ def listed(cursor: Cursor) -> Hit | None:
     return Hit(match.end(), f"{lead}{numbers.sino(match[1])},{gap}", "number", "list", joins=bool(lead))
 
 
+def misgrouped(cursor: Cursor) -> Hit | None:
+    """1,2000원 is a slip of someone's finger; 1,2번 is two numbers, and so is 101,102호."""
+    match = cursor.match(_GROUPED) or cursor.match(_DOTTED)
+    if not match:
+        return None
+    written, groups = match.group(), re.split("[ ,.]+", match.group())
+    last = amount(cursor.text, match.end() - len(groups[-1]))
+    unit = measure(cursor.text, last, cursor.before()) if last else None
+    label = unit is not None and unit.counter is not None and unit.counter.use == "label"
+    if _THOUSANDS.fullmatch(written):
+        if not unit or unit.spoken not in _ROOMS or len(groups[0]) < 3:
+            return None
+        return Hit(cursor.position + 3, numbers.sino(groups[0]), "number", "list")
+    if label or not (_one_number(groups) or " " in written or _is_price(last, unit)):
+        return None
+    listed = ", ".join(map(numbers.sino, groups))
+    why = "commas or points that part no thousands"
+    guess = numbers.sino("".join(groups)) + (" " if unit else "")
+    return Hit(match.end(), guess, "number", "misgrouped", (listed,), 0.3, unclear=why)
+
+
+def _one_number(groups: list[str]) -> bool:
+    """Whether the groups can hardly be numbers of their own: 1,2000 and 1,00."""
+    head, *rest = groups
+    return (
+        len(head) <= 3
+        and head[0] != "0"
+        and any(len(group) > 3 or (len(group) > 1 and group[0] == "0") for group in rest)
+    )
+
+
+def _is_price(found: Amount | None, unit: Measure | None) -> bool:
+    """Whether an amount of money ends here: 12,34원, but not 5,10만원."""
+    return found is not None and not found.large and unit is not None and unit.money
+
+
 def bare(cursor: Cursor) -> Hit | None:
     """A number by itself, or a version; what is too long or begins with 0 goes digit by digit."""
     text, start = cursor.text, cursor.position
@@ -86,6 +129,7 @@ def bare(cursor: Cursor) -> Hit | None:
     if version:
         spoken = " 점 ".join(map(numbers.sino, version.group().split(".")))
         return Hit(version.end(), spoken, "number", "version")
-    tight = cursor.previous() == "제"
+    tight = ordinal(cursor.before())
     gap = " " if tight and _NOUN.match(text, found.end) else ""
-    return Hit(found.end, found.spoken + gap, "number", "number", (numbers.digits(written),), tight=tight)
+    others = (numbers.digits(written),)
+    return Hit(found.end, found.spoken + gap, "number", "number", others, tight=tight, joins=tight)
