@@ -15,7 +15,7 @@ _QUARTER = re.compile(r"([1-4])/4 ?분기")
 _PRESSURE = re.compile(r" ?(?:mmHg|㎜Hg)")
 _PRESSED = re.compile(r"혈압[가-힣 ]{0,6}$")
 _HANGUL, _LETTER = re.compile(r"[가-힣]"), re.compile(r"[A-Za-z]")
-LARGEST = 31  # above and below; larger ones are two numbers: 120/200
+LARGEST = 31  # above and below; larger ones are two numbers: 120/200, 2024/25 시즌
 
 
 def fraction(cursor: Cursor) -> Hit | None:
@@ -57,7 +57,7 @@ def _slash(cursor: Cursor, match: re.Match[str]) -> Hit | None:
     two = f"{numbers.sino(above)}, {numbers.sino(below)}"
     if _HANGUL.match(text, end) and not particle and not cue("fraction_of").match(text, end):
         return Hit(end, two, "number_expr", "slash") if counter and counter.use == "label" else None
-    if above > LARGEST and below > LARGEST and not match[1] and not match[3]:
+    if above > LARGEST and (below > LARGEST or above > below) and not match[1] and not match[3]:
         return Hit(end, two, "number_expr", "slash")
     end, tail = _unit(text, end)
     return Hit(end, spoken + tail, "number_expr", "fraction")

@@ -63,7 +63,8 @@ def numbered(cursor: Cursor) -> Hit | None:
     version = cursor.match(_VERSION)
     if version:
         spoken = " 점 ".join(map(numbers.sino, version[1].split(".")))
-        return Hit(version.end(), f"버전 {spoken}", "latin", "version")
+        named = "" if cursor.before(6).rstrip().endswith(("버전", "버젼")) else "버전 "
+        return Hit(version.end(), named + spoken, "latin", "version")
     match = cursor.match(_NUMBERED)
     if not match:
         return None

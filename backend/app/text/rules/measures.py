@@ -20,6 +20,7 @@ _LETTER = re.compile(r"[A-Za-z]")
 _SLASH = re.compile(r" ?/ ?")
 _PER_ENDS = re.compile(r"(?![A-Za-z0-9가-힣])|에|로|으로|이며|입|은|는|이|의|을|를|씩")
 _ALONE = re.compile(r" ?(?:$|[),.])")
+_AMOUNT_NEXT = re.compile(r" ?[0-9]")
 _PER_TIME = re.compile(r"/(일|월|시간|분|회|년|인|day)(?![가-힣A-Za-z])")
 _MONEY = frozenset({"원", "달러", "엔", "유로", "위안", "파운드"})
 _DATES = frozenset({"년", "월", "일", "개월", "주", "월분", "년도"})
@@ -146,6 +147,8 @@ def rate(text: str, position: int) -> tuple[int, str] | None:
     slash = _SLASH.match(text, position)
     form = pairs("per.tsv").longest(text, slash.end()) if slash else None
     if not slash or not form or not _PER_ENDS.match(text, slash.end() + len(form)):
+        return None
+    if form[0].isdigit() and _AMOUNT_NEXT.match(text, slash.end() + len(form)):  # 1회 5백만원/1일 1천만원
         return None
     if slash.group() != "/" and not _ALONE.match(text, slash.end() + len(form)):  # 1억원 / 월 80만원
         return None
