@@ -16,11 +16,16 @@ _FULL = re.compile(
     rf"((?:1[5-9]|20|21)[0-9]{{2}}) ?([-./]) ?{_MONTH} ?\2 ?{_DAY}(?![0-9])(?:\.(?![0-9])|일)?"
     rf"|((?:19|20)[0-9]{{2}})(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])(?![0-9-])"
     rf"|([0-9]{{2}})\. ?(0[1-9]|1[0-2])\. ?(0[1-9]|[12][0-9]|3[01])(?![0-9])\.?"
+    rf"|([0-9]{{2}})\. ?{_MONTH}\. ?{_DAY}(?![0-9])\.?(?= ?\([월화수목금토일]\)| ?~ ?[0-9]{{2}}\. ?[0-9]{{1,2}}\. ?[0-9])"
+    rf"|(?:(?<=~)|(?<=~ ))([0-9]{{2}})\. ?{_MONTH}\. ?{_DAY}(?![0-9])\.?"
     rf"|((?:19|20)[0-9]{{2}})년 ?{_MONTH}월 ?{_DAY}일(?!간|치|분|째|[차자](?![^가-힣]))"
 )
 _AMERICAN = re.compile(rf"{_MONTH}/{_DAY}/((?:19|20)[0-9]{{2}})(?![0-9])")
 _EUROPEAN = re.compile(rf"{_DAY}/{_MONTH}/((?:19|20)[0-9]{{2}})(?![0-9])")
 _MONTHLY = re.compile(r"((?:19|20)[0-9]{2}) ?(?:/|-|\. ?)(1[0-2]|0[1-9])(?:\.(?! ?[0-9])|(?![0-9./-]))")
+_MONTHS_OF_YEARS = re.compile(
+    rf"((?:19|20)[0-9]{{2}})\. ?{_MONTH}\.? ?~ ?((?:19|20)[0-9]{{2}})\. ?{_MONTH}\.?(?! ?[0-9])"
+)
 _PARENTHESISED = re.compile(r" ?\(([월화수목금토일])(?:요일)?(?:, ?공휴일)?\)")
 _WEEKDAY = re.compile(r" ?\(([월화수목금토일])\)")
 _WEEKDAYS = re.compile(r" ?\(([월화수목금토일])([~,·/ ]{1,2}[월화수목금토일]){1,6}\)")
@@ -152,6 +157,11 @@ def full_date(cursor: Cursor) -> Hit | None:
     if match:
         left, right = numbers.sino(match[1]), numbers.sino(match[2])
         return Hit(match.end(), f"{left} 년에서 {right} {match[3]}", "date", "years")
+    match = cursor.match(_MONTHS_OF_YEARS)
+    if match:
+        left, right = (f"{numbers.sino(match[i])} 년 {MONTHS[int(match[i + 1])]}" for i in (1, 3))
+        closing = "" if text.startswith(("까지", " 까지"), match.end()) else "까지"
+        return Hit(match.end(), f"{left}부터 {right}{closing}", "date", "months")
     match = cursor.match(_MONTHLY)
     if match and (
         (int(match[1]) > 1990 and "-" not in match.group())

@@ -19,6 +19,9 @@ _LATER_DATE = re.compile(
 _TILDE = re.compile(r" ?~ ?")
 ENGLISH_HALVES = {"AM": "오전", "PM": "오후", "am": "오전", "pm": "오후"}
 _ENGLISH_HALF = re.compile(r"([AaPp])\.?[Mm]\.? ?(?=[0-9]{1,2}(?::[0-9]{2}|시))")
+_ENGLISH_RANGE = re.compile(
+    r"([AaPp])[Mm] ?(1[0-2]|[1-9])시? ?[~-] ?([AaPp])[Mm] ?(1[0-2]|[1-9])(?:시|(?![0-9:.시]))"
+)
 _SEP = re.compile(r" ?[~-] ?")
 _RATIO = re.compile(
     r"(?:비율|비|경쟁률|스코어|점수|화면비|세트|경기|대결|승부|화면|전반|후반)(?:은|는|이|가|에서)? ?$"
@@ -144,7 +147,13 @@ def moment(cursor: Cursor) -> Hit | None:
 
 
 def english_half(cursor: Cursor) -> Hit | None:
-    """AM 9:00, PM 8시."""
+    """AM 9:00, PM 8시, AM9~PM6."""
+    hours = cursor.match(_ENGLISH_RANGE)
+    if hours:
+        left, right = (
+            f"{'오전' if hours[i] in 'aA' else '오후'} {spoken_time(int(hours[i + 1]), 0)}" for i in (1, 3)
+        )
+        return _between(cursor, hours.end(), left, right)
     match = cursor.match(_ENGLISH_HALF)
     return (
         Hit(match.end(), "오전 " if match[1] in "aA" else "오후 ", "time", "half of the day")

@@ -10,7 +10,7 @@ from app.text.tables import cue
 
 WHY = "an unfilled placeholder: write what it stands for"
 _ADDRESSED = r" ?(?:님|씨(?![가-힣])|고객|회원|환자|귀하)"
-_VALUE = r"월|일(?![가-힣])|명|개|건|호|동|층|회|원|은행|카드|병원|호텔|마트"
+_VALUE = r"월|조|항|일(?![가-힣])|명|개|건|호|동|층|회|원|은행|카드|병원|호텔|마트"
 _TEMPLATE = re.compile(
     r"[#$]?\{{1,3}[^{}\n]{0,50}\}{1,3}"
     r"|\[\[[^\[\]\n]{1,50}\]\]|<<[^<>\n]{1,50}>>|@[가-힣]{1,10}@"
@@ -21,13 +21,14 @@ _TEMPLATE = re.compile(
     r"|[0-9]{2,4}-(?:[0-9]{3,4}-)?([xXOoㅇ○])\1{2,3}(?:-(?:[0-9]{4}|\1{4}))?(?![A-Za-z0-9])"
 )
 _NAMELESS = re.compile(
-    r"(?<![A-Za-z0-9가-힣])(?:"
+    r"(?:(?<![A-Za-z0-9가-힣])|(?<=제))(?:"
     r"([OXox])\1{1,5}(?![A-Za-z0-9])|[○◯〇]{2,6}"
     rf"|[ㅇ△□]{{2,6}}(?={_ADDRESSED}|[가-힣])"
     r"|[OX○◯〇](?=월(?:[ ,.]|$)|일(?![가-힣]))"
     r")"
 )
-_INSTEAD = rf"(?={_ADDRESSED}|(?!을|를|란|칸|창|버튼|메뉴)[가-힣])"  # [주문번호]를 names a field
+# Not before 을 and 과: [이름]과 [연락처]를 names fields.
+_INSTEAD = rf"(?={_ADDRESSED}|입니다|이며|까지|부터|에(?![가-힣])|에는|원|일|시|건|회|개|명|동|호|점)"
 
 
 def placeholder(cursor: Cursor) -> Hit | None:

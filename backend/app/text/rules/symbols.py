@@ -31,9 +31,11 @@ _JAMO = re.compile(r"[ㄱ-ㅎㅏ-ㅣ]+")
 _CIRCLED = re.compile("[①-⑳㉑-㉟㊱-㊿]")
 _LABELLED = re.compile(r"(?:번|호|항|조)(?!호)(?=[^가-힣]|$|[을를이은는과와에의으로인입나])|(?:단계|항목)")
 _SERIES = re.compile("(?:, ?|[~·-])[①-⑳㉑-㉟㊱-㊿]")
-_KEY_ARROW = re.compile("([←→↑↓]) ?(?:화살표|(?=버튼|키(?!워)|방향키))")
+_KEY_ARROW = re.compile("([←→↑↓]{1,4}) ?(?:화살표|(?=버튼|키(?!워)|방향키))")
 _SIDES = {"←": "왼쪽", "→": "오른쪽", "↑": "위쪽", "↓": "아래쪽"}
-_TREND = re.compile(r"[▲▼△▽↑↓] ?[0-9][0-9.,]{0,12} ?(?:%p?|p(?![a-z])|bp|포인트)")
+_TREND = re.compile(
+    r"[▲▼△▽↑↓] ?[0-9][0-9,]{0,9}(?:(?:\.[0-9]{1,3})? ?(?:%p?|p(?![a-z])|bp|포인트)|\.[0-9]{1,3})"
+)
 _TOLD = re.compile(r" ?(?:올[라랐린]|오른|상승|증가|늘|내[려렸린]|하락|감소|떨어|인상|인하|줄)")
 _MEASURED = re.compile(r"[0-9][여만억천]{0,3} ?(?P<unit>%p?|[㎏㎡㎞℃]|[가-힣A-Za-z]{1,4}) ?$")
 _CHANGES = frozenset({"%", "%p", "p", "bp", "포인트", "퍼센트", "프로"})
@@ -80,7 +82,7 @@ def arrow(cursor: Cursor) -> Hit | None:
     apart = cursor.last_spoken() in _STOPS
     key = cursor.match(_KEY_ARROW)
     if key and (apart or key[1] != "→"):  # 설정 → 버튼 is a way through menus
-        return Hit(key.end(), f"{_SIDES[key[1]]} 화살표 ", "symbol", "arrow key")
+        return Hit(key.end(), f"{' '.join(map(_SIDES.__getitem__, key[1]))} 화살표 ", "symbol", "arrow key")
     words = _VERTICAL.get(cursor.text[cursor.position])
     if not words:
         return None
