@@ -15,6 +15,7 @@ _QUARTER = re.compile(r"([1-4])/4 ?분기")
 _PRESSURE = re.compile(r" ?(?:mmHg|㎜Hg)")
 _PRESSED = re.compile(r"혈압[가-힣 ]{0,6}$")
 _HANGUL, _LETTER = re.compile(r"[가-힣]"), re.compile(r"[A-Za-z]")
+_DIVIDED = frozenset({"인치", "마일", "미터", "리터", "킬로", "그램", "킬로그램", "근", "평", "톤"})
 LARGEST = 31  # above and below; larger ones are two numbers: 120/200, 2024/25 시즌
 
 
@@ -51,7 +52,7 @@ def _slash(cursor: Cursor, match: re.Match[str]) -> Hit | None:
         counter
         and not particle
         and above < below
-        and (counter.limit or (above == 1 and counter.form == "초"))
+        and (counter.limit or counter.form in _DIVIDED or (above == 1 and counter.form == "초"))
     ):
         return Hit(end + len(counter.form), f"{spoken} {counter.form}", "number_expr", "fraction")
     two = f"{numbers.sino(above)}, {numbers.sino(below)}"

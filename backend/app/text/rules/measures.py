@@ -13,7 +13,9 @@ MONTHS = (
     "", "일월", "이월", "삼월", "사월", "오월", "유월", "칠월", "팔월", "구월", "시월", "십일월", "십이월"
 )  # fmt: skip
 RESOLUTIONS = frozenset({144, 240, 360, 480, 540, 720, 1080, 1440, 2160})  # 1080p is no point
-_AMPERE = re.compile(r"차단기|전류|용량|퓨즈|콘센트|정격|충전|누전")  # else 24A is a seat or a type
+_AMPERE = re.compile(
+    r"차단기|전류|용량|퓨즈|콘센트|정격|충전|누전|[0-9]V[ /,]{0,2}$"
+)  # else 24A is a seat or a type
 _CLAUSE = re.compile(r"[.,!?:] |[.,!?:]$|\n")  # words before it speak of something else
 _LASTS = re.compile(r"(?:시간|소요|대기|까지)[ :약]{0,4}$")  # 소요시간: 25m
 _LETTER = re.compile(r"[A-Za-z]")

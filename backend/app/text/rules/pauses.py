@@ -16,7 +16,9 @@ _ECHO = re.compile(r"\((?:#|\*)\)")
 _ECHOED = re.compile(r"(?:정자|우물정?|별표|샵|정) ?$")
 _TILDE = re.compile(r" ?~+ ?")
 _UP_TO = re.compile(r"(?<![^ \n])~(?=[0-9][0-9,.]{0,12} ?(?:%|[만천]?원|[배개명](?![월년])))")
+_PRICE = re.compile(r"[0-9][천만]?원$")  # 9,900원~
 _MOMENT = re.compile(r"[0-9]{1,2}(?::[0-9]{2}|/[0-9]|시(?!간)|월 ?[0-9])")
+_OPEN = re.compile(r"~(?=[ \n,)]|$)")
 _LIVELY = re.compile(r"(?:요|다|죠|까|네|세요|랑|니|와) ?$")
 _UNTIL = re.compile(r"[가-힣0-9 ]{1,12}까지")
 _DASH = re.compile(r" ?[-—―─━]+ ?")
@@ -97,6 +99,8 @@ def tilde(cursor: Cursor) -> Hit:
     if up_to:
         named = cursor.before(3).rstrip().endswith("최대")
         return Hit(up_to.end(), "" if named else "최대 ", "number_expr", "up to", confidence=0.7)
+    if _PRICE.search(cursor.before(4)) and cursor.match(_OPEN):
+        return Hit(cursor.position + 1, "부터", "number_expr", "open range", tight=True)
     match = cursor.match(_TILDE)
     text, end = cursor.text, match.end() if match else cursor.position + 1
     follows = text[end : end + 1]

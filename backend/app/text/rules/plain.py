@@ -7,7 +7,7 @@ import re
 from app.text import numbers
 from app.text.rules.amounts import Amount, amount
 from app.text.rules.measures import Measure, measure
-from app.text.rules.quantities import ordinal, quantity
+from app.text.rules.quantities import CLAUSE_NEXT, ordinal, quantity
 from app.text.scan import Cursor, Hit
 
 LONGEST = 17  # digits that are still a number rather than a name
@@ -130,6 +130,6 @@ def bare(cursor: Cursor) -> Hit | None:
         spoken = " 점 ".join(map(numbers.sino, version.group().split(".")))
         return Hit(version.end(), spoken, "number", "version")
     tight = ordinal(cursor.before())
-    gap = " " if tight and _NOUN.match(text, found.end) else ""
+    gap = " " if (tight and _NOUN.match(text, found.end)) or CLAUSE_NEXT.match(text, found.end) else ""
     others = (numbers.digits(written),)
     return Hit(found.end, found.spoken + gap, "number", "number", others, tight=tight, joins=tight)

@@ -27,7 +27,7 @@ _TILDE = re.compile(r" ?~ ?")
 _ORDINAL = re.compile(
     r"(?:(?<![가-힣])제 ?|(?<=[가-힣])(?<![강결경공과국규면문삭숙실어억의이전주축통해형])제)$"
 )
-_CLAUSE_NEXT = re.compile(r"제 ?[0-9]")  # 제2조제1항
+CLAUSE_NEXT = re.compile(r"제 ?[0-9]")  # 제2조제1항
 
 
 def ordinal(before: str) -> bool:
@@ -56,7 +56,7 @@ def quantity(cursor: Cursor) -> Hit | None:
     if per and (unit.money or per[1] in _PER_COUNTED):
         end, head = per
         spoken = spoken if before.rstrip().endswith(head) else f"{head} {spoken}"
-    gap = " " if named and _CLAUSE_NEXT.match(text, end) else ""
+    gap = " " if named and CLAUSE_NEXT.match(text, end) else ""
     return Hit(end, spoken + gap, unit.kind, unit.rule, others, tight=named, joins=named)
 
 

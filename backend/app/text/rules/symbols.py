@@ -35,6 +35,7 @@ _KEY_ARROW = re.compile("([←→↑↓]{1,4}) ?(?:화살표|(?=버튼|키(?!워
 _SIDES = {"←": "왼쪽", "→": "오른쪽", "↑": "위쪽", "↓": "아래쪽"}
 _TREND = re.compile(
     r"[▲▼△▽↑↓] ?[0-9][0-9,]{0,9}(?:(?:\.[0-9]{1,3})? ?(?:%p?|p(?![a-z])|bp|포인트)|\.[0-9]{1,3})"
+    r"|[▲▼△▽][0-9][0-9,]{0,12}[만억천]{0,2}원"  # in accounts a minus
 )
 _TOLD = re.compile(r" ?(?:올[라랐린]|오른|상승|증가|늘|내[려렸린]|하락|감소|떨어|인상|인하|줄)")
 _MEASURED = re.compile(r"[0-9][여만억천]{0,3} ?(?P<unit>%p?|[㎏㎡㎞℃]|[가-힣A-Za-z]{1,4}) ?$")
@@ -100,7 +101,9 @@ def arrow(cursor: Cursor) -> Hit | None:
         gap = " " if text[end : end + 1].isalnum() else ""
         return Hit(end, f" {word}{gap}", "symbol", "arrow", others, 0.7)
     if trend or (not apart and text[cursor.position] in "↑↓"):
-        return pauses.nothing(cursor, end, "arrow", "an arrow that may mean a rise, a fall or a direction")
+        return pauses.nothing(
+            cursor, end, "arrow", "an arrow or triangle that may mean a rise, a fall, a minus or nothing"
+        )
     return None
 
 
