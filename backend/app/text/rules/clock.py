@@ -28,6 +28,7 @@ _RATIO = re.compile(
 )
 _MIXED = re.compile(r"(?:으로|로|의)? ?(?:비율|섞|희석|혼합|배합|타서|나누|나눠|비로)")
 _NAMED = re.compile(r"분(?!간|당)|시(?![가-힣])|시(?=까지|부터|에)")  # 20:15분, 21:00시
+_HOUR_AND_HALF = re.compile(r"(1[0-2]|[1-9]) ?([AaPp])\.?[Mm]\.?(?![A-Za-z])")
 _HOUR = re.compile(r"([0-9]{1,2})시(?![가-힣]| ?[0-9])")  # 평일 ~18시
 _ENDS = re.compile(r" ?(?:까지|사이)")
 _MOMENT = re.compile(ISO + r"(?:T| )" + _TIME + r"(?:Z|\+09:?00)?")
@@ -118,12 +119,19 @@ def _between(cursor: Cursor, end: int, left: str, right: str) -> Hit:
 
 
 def _clock_with_half(cursor: Cursor) -> Hit | None:
-    """2PM, 10 a.m."""
-    match = re.compile(r"(1[0-2]|[1-9]) ?([AaPp])\.?[Mm]\.?(?![A-Za-z])").match(cursor.text, cursor.position)
+    """2PM, 10 a.m., 9AM-6PM."""
+    match = cursor.match(_HOUR_AND_HALF)
     if not match:
         return None
-    half = "오전" if match[2] in "aA" else "오후"
-    return Hit(match.end(), f"{half} {spoken_time(int(match[1]), 0)}", "time", "clock")
+    sign = _SEP.match(cursor.text, match.end())
+    later = _HOUR_AND_HALF.match(cursor.text, sign.end()) if sign else None
+    if later:
+        return _between(cursor, later.end(), _with_half(match), _with_half(later))
+    return Hit(match.end(), _with_half(match), "time", "clock")
+
+
+def _with_half(match: re.Match[str]) -> str:
+    return f"{'오전' if match[2] in 'aA' else '오후'} {spoken_time(int(match[1]), 0)}"
 
 
 def moment(cursor: Cursor) -> Hit | None:

@@ -29,6 +29,8 @@ _EVENT = re.compile(
 _IP = re.compile(r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9.])")
 _PRIMES = re.compile(r"([0-9]{1,2})'([0-5][0-9])\"")
 _MONTHS = re.compile(r"[0-9]{1,2}(?:[·,] ?[0-9]{1,2}){1,5}월(?!드)")
+_WEEKS = re.compile(r"[1-5](?:[·,] ?[1-5]){0,3}째 ?(?=주)")
+_WEEK_NAMES = ("", "첫째", "둘째", "셋째", "넷째", "다섯째")
 _TIMES = re.compile(
     r"([0-9]{1,5}(?:\.[0-9]+)?) ?[xX*×] ?([0-9]{1,5}(?:\.[0-9]+)?)(?: ?[xX*×] ?([0-9]{1,5}(?:\.[0-9]+)?))?(?![0-9])"
 )
@@ -69,7 +71,7 @@ def multiplied(cursor: Cursor) -> Hit | None:
 
 
 def special_number(cursor: Cursor) -> Hit | None:
-    """Internet addresses by number, sizes with ×, months in a row, days that name an event (12·12)."""
+    """Internet addresses by number, sizes with ×, months and weeks in a row, days that name an event (12·12)."""
     match = cursor.match(_IP)
     if match and _ADDRESSED.search(cursor.before()):
         spoken = " 점 ".join(map(numbers.digits, match.group().split(".")))
@@ -87,6 +89,10 @@ def special_number(cursor: Cursor) -> Hit | None:
     months = [int(month) for month in re.findall("[0-9]+", match.group())] if match else []
     if match and all(1 <= month <= 12 for month in months):
         return Hit(match.end(), ", ".join(MONTHS[month] for month in months), "date", "months")
+    match = cursor.match(_WEEKS)
+    if match:
+        weeks = ", ".join(_WEEK_NAMES[int(week)] for week in re.findall("[1-5]", match.group()))
+        return Hit(match.end(), f"{weeks} ", "date", "weeks of a month")
     match = cursor.match(_EVENT)
     if match:
         day = numbers.sino(match[2]) if match[2] in ("10", match[1]) else numbers.digits(match[2])

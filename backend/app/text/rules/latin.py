@@ -22,7 +22,7 @@ _COUNTDOWN = re.compile(r"D([-+])([0-9]{1,3})(?![0-9-])")
 _SIGNS = {"+": "플러스", "-": "마이너스"}
 _ENGLISH = ("", "원", "투", "쓰리", "포", "파이브")
 _CAMEL = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")  # NPay is N and Pay
-_INITIALS = re.compile(r"([A-Z])/([A-Z])(?![A-Za-z0-9])")  # C/S
+_INITIALS = re.compile(r"(?<!/)([A-Z])/([A-Z])(?![A-Za-z0-9/])")  # C/S, but not S/M/L
 _VOWEL = re.compile(r"[AEIOUYaeiouy]")
 _SPELLED_BEFORE = re.compile(
     r"(?:ID|아이디|코드|암호|비밀번호|번호|영문|알파벳|접두어)[가-힣]{0,2}[ :('\"]{0,3}$"

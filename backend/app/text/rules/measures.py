@@ -16,6 +16,7 @@ RESOLUTIONS = frozenset({144, 240, 360, 480, 540, 720, 1080, 1440, 2160})  # 108
 _AMPERE = re.compile(
     r"차단기|전류|용량|퓨즈|콘센트|정격|충전|누전|[0-9]V[ /,]{0,2}$"
 )  # else 24A is a seat or a type
+_GRADE = re.compile(r"-[0-9]{2}(?![0-9A-Za-z])")  # 5W-30 is an oil
 _CLAUSE = re.compile(r"[.,!?:] |[.,!?:]$|\n")  # words before it speak of something else
 _LASTS = re.compile(r"(?:시간|소요|대기|까지)[ :약]{0,4}$")  # 소요시간: 25m
 _LETTER = re.compile(r"[A-Za-z]")
@@ -74,6 +75,8 @@ def _unit(text: str, at: int, found: Amount, before: str, space: bool) -> Measur
     if space and len(unit) == 1 and unit.isalpha():  # 사이즈 15 L
         return None
     if unit == "A" and not _AMPERE.search(before):
+        return None
+    if unit == "W" and _GRADE.match(text, at + 1):
         return None
     if unit == "m" and _LASTS.search(before):
         return Measure(at + 1, "분")
