@@ -75,6 +75,7 @@ def test_what_only_looks_like_a_slip_is_clear(text: str) -> None:
         ("환율↑", "↑", ""),
         ("▼3.2% 마감", "▼", ""),
         ("합계 △1,234원", "△", ""),
+        ("10^2", "^", ""),
     ],
 )
 def test_mistyped_amounts_and_lone_arrows_are_reported(text: str, written: str, suggestion: str) -> None:

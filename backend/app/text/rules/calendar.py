@@ -31,7 +31,7 @@ _WEEKDAY = re.compile(r" ?\(([월화수목금토일])\)")
 _WEEKDAYS = re.compile(r" ?\(([월화수목금토일])([~,·/ ]{1,2}[월화수목금토일]){1,6}\)")
 _DAY_AND_TIME = re.compile(WEEKDAY_TIME)
 _TILDE = re.compile(r" ?[~-] ?")
-_SHORT = re.compile(rf"{_MONTH} ?([/.월]) ?{_DAY}(?:일|\.(?![0-9]))?(?![0-9])")
+_SHORT = re.compile(rf"{_MONTH} ?([/.월]) ?{_DAY}(?:일|\.(?![0-9]))?(?![0-9]|,[0-9]{{3}})")
 _DASHED = re.compile(r"(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])(?![0-9-])")
 _TIME_NEXT = re.compile(r" ?(?:오전|오후|낮|밤|저녁|새벽)? ?[0-9]{1,2}(?::[0-9]{2}|시)")
 # 8/15광복절

@@ -8,7 +8,7 @@ from app.text import numbers
 from app.text.rules.calendar import ISO, spoken_date
 from app.text.scan import Cursor, Hit
 
-_TIME = r"([01]?[0-9]|2[0-4]):([0-5][0-9])(?::([0-5][0-9])(?:\.[0-9]+)?)?(?![0-9:])"
+_TIME = r"([01]?[0-9]|2[0-4]):([0-5][0-9])(?::([0-5][0-9])(?:\.[0-9]+)?)?(?![0-9:]|,[0-9]{3})"
 TIME = re.compile(_TIME + r"(?: ?([AaPp])\.?[Mm]\.?(?![A-Za-z]))?")
 _HALF = re.compile(r"(?P<half>오전|오후|낮|밤|새벽|아침|저녁|[AaPp][Mm])? ?")
 _DATE_NEXT = re.compile(r"(?:[0-9]{4}[-./년] ?)?[0-9]{1,2}[-./월] ?[0-9]{1,2}|[0-9]{1,2}일")

@@ -10,7 +10,7 @@ from app.text.scan import Cursor, Hit
 from app.text.tables import counters
 
 _RATIO = re.compile(
-    r"([0-9]{1,4}(?:\.[0-9])?) ?: ?([0-9]{1,4}(?:\.[0-9])?)(?: ?: ?([0-9]{1,4}(?:\.[0-9])?))?(?![0-9:])"
+    r"([0-9]{1,4}(?:\.[0-9])?) ?: ?([0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,4}(?:\.[0-9])?)(?: ?: ?([0-9]{1,4}(?:\.[0-9])?))?(?![0-9:])"
 )
 _SCORE = re.compile(
     r"([0-9]{1,2})-([0-9]{1,2})(?=(?:으?로)? ?(?:승리|완승|승(?![강객차])|패배|무승부|이겼|졌|앞서|역전|뒤집|동점))"
@@ -41,7 +41,7 @@ _MEASURED = re.compile(r"[0-9] ?(?:[A-Za-z]{1,3}|[가-힣]{1,3}|[㎖㎏㎝㎜]) 
 
 
 def _plain(written: str) -> str:
-    whole, _, fraction = written.partition(".")
+    whole, _, fraction = written.replace(",", "").partition(".")
     return numbers.decimal(whole, fraction) if fraction else numbers.sino(whole)
 
 

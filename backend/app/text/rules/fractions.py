@@ -8,7 +8,7 @@ from app.text import numbers, particles
 from app.text.scan import Cursor, Hit
 from app.text.tables import Counter, counters, cue, units
 
-_FRACTION = re.compile(r"(√?)([0-9]{1,6}) ?/ ?(√?)([0-9]{1,6})(?![0-9/])")
+_FRACTION = re.compile(r"(√?)([0-9]{1,6}) ?/ ?(√?)([0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,6})(?![0-9/])")
 _MIXED = re.compile(r"([0-9]{1,4})(?:과|와) ?(√?)([0-9]{1,4})/(√?)([0-9]{1,4})(?![0-9/])")
 _PARTS = re.compile(r"([0-9]{1,5}) ?분의 ?([0-9]{1,5})(?![0-9]*(?:초|분|시|명|개|건))")
 _QUARTER = re.compile(r"([1-4])/4 ?분기")
@@ -35,15 +35,15 @@ def fraction(cursor: Cursor) -> Hit | None:
     if quarter:
         return Hit(quarter.end(), f"{numbers.sino(quarter[1])}사분기", "number_expr", "quarter")
     match = cursor.match(_FRACTION)
-    return _slash(cursor, match) if match and int(match[4]) else None
+    return _slash(cursor, match) if match and int(match[4].replace(",", "")) else None
 
 
 def _slash(cursor: Cursor, match: re.Match[str]) -> Hit | None:
     text, end = cursor.text, match.end()
-    above, below = int(match[2]), int(match[4])
+    above, below = int(match[2]), int(match[4].replace(",", ""))
     if above > below and (_PRESSURE.match(text, end) or _PRESSED.search(cursor.before())):
         return Hit(match.start(4), f"{numbers.sino(above)}에 ", "number_expr", "blood pressure")
-    spoken = _spoken(match[1], match[2], match[3], match[4])
+    spoken = _spoken(match[1], match[2], match[3], str(below))
     particle = cue("fraction_after", after="(?![가-힣])|이상|이하|미만|정도|수준|입니다|으로").match(
         text, end
     )

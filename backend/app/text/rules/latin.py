@@ -123,11 +123,12 @@ def _word(cursor: Cursor, match: re.Match[str]) -> Hit:
     letters = pairs("letters.tsv").forms
     run = re.sub(r"['’]", "", written)
     spelled = "".join(letters[letter.upper()] for letter in run)
-    if text.startswith("당", match.end()) and run in units()[1]:
-        return Hit(match.end(), units()[1][run], "unit", "unit alone")
+    unit = units()[0].longest(text, cursor.position)
+    if unit and text.startswith("당", cursor.position + len(unit)):  # kg당, m²당
+        return Hit(cursor.position + len(unit), units()[1][unit], "unit", "unit alone")
     if len(run) == 1:
         return Hit(match.end(), spelled, "latin", "letter")
-    if run in units()[1] and (run.islower() or run in ("kWh", "kW", "mL", "GB", "MB", "TB")):
+    if run in units()[1] and (run.islower() or run in ("kWh", "kW", "mL", "GB", "MB", "TB", "Hz", "dB")):
         return Hit(match.end(), units()[1][run], "unit", "unit alone")
     if run[-1] == "s" and run[:-1].isupper() and len(run) <= 6:
         return Hit(match.end(), spelled[: -len(letters["S"])] + "스", "latin", "letters", confidence=0.8)

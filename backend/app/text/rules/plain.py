@@ -14,7 +14,9 @@ LONGEST = 17  # digits that are still a number rather than a name
 _RUN = re.compile(r"[0-9]+")
 _SIGNED = re.compile(r"[-+±] ?(?=[0-9])")
 _SIGNS = {"-": "마이너스", "+": "플러스", "±": "플러스마이너스"}
-_COLD = re.compile(r"-([0-9]{1,2}(?:\.[0-9])?) ?(?:℃|°C|°(?!F)|도(?![가-힣]|동))")
+_DEGREES = r"([0-9]{1,2}(?:\.[0-9])?) ?(?:℃|°C|°(?!F)|도(?![가-힣])|도(?=입니다|까지|이[며고하상]|로|에서))"
+_COLD = re.compile(rf"-{_DEGREES}")
+_COLD_RANGE = re.compile(rf"-([0-9]{{1,2}}(?:\.[0-9])?) ?(?:℃|°C?|도)? ?~ ?(-?){_DEGREES}")
 _VERSION = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,4}){2,5}(?!\.?[0-9])")
 _COMPARED = re.compile(r"([≥≦≤≧<>]=?) ?(?=[0-9])")
 _COMPARISONS = {
@@ -45,6 +47,14 @@ def signed(cursor: Cursor) -> Hit | None:
     sign = match.group()[0]
     if sign == "-" and (cursor.previous() not in " \n(:=×÷[/~," or match.group() != "-"):
         return None  # a hyphen, or the dash of a list
+    span = cursor.match(_COLD_RANGE)
+    if span:  # -5~3℃: both ends say on which side of zero they are
+        low, high = (
+            numbers.decimal(*degrees.split(".")) if "." in degrees else numbers.sino(degrees)
+            for degrees in (span[1], span[3])
+        )
+        side = "영하 " if span[2] else "영상 " if float(span[3]) else ""
+        return Hit(span.end(), f"영하 {low} 도에서 {side}{high} 도", "number_expr", "below zero")
     if sign == "-" and cursor.match(_COLD):
         said = "영하" in cursor.before(6)
         return Hit(match.end(), "" if said else "영하 ", "number_expr", "below zero")
@@ -123,7 +133,7 @@ def bare(cursor: Cursor) -> Hit | None:
     zero = len(written) > 1 and written[0] == "0" and not text.startswith(".", run.end())
     if masked or zero or len(written) > LONGEST:
         return Hit(run.end(), numbers.grouped(written), "number", "digits")
-    if written == "19" and cursor.before().endswith("코로나"):
+    if written == "19" and cursor.before().rstrip("- ").endswith(("코로나", "COVID")):
         return Hit(run.end(), " 일구", "number", "covid")
     version = _VERSION.match(text, start)
     if version:

@@ -230,13 +230,21 @@ def _equals(cursor: Cursor) -> Hit:
     return Hit(end, f"{particle} ", "symbol", "equals", tight=True, joins=True)
 
 
+def _caret(cursor: Cursor) -> Hit:
+    """^^ smiles; 10^2 is a power, which no announcement has."""
+    power = cursor.previous().isdigit() and cursor.text[cursor.position + 1 : cursor.position + 2].isdigit()
+    return pauses.nothing(
+        cursor, cursor.position + 1, "emotion", "a sign that is not listed" if power else ""
+    )
+
+
 def _paused(cursor: Cursor) -> Hit:
     return pauses.pause(cursor, cursor.position + 1)
 
 
 _READERS: dict[str, Callable[[Cursor], Hit]] = {
     **dict.fromkeys("<>{}〔〕【】:;/|…※▶▷►◆◇■□●★☆▪◦‣➤➢☞↔⇨_\\←↑↓", _paused),
-    "^": lambda cursor: pauses.nothing(cursor, cursor.position + 1, "emotion"),
+    "^": _caret,
     **dict.fromkeys("\"'“”‘’「」『』〈〉《》`", pauses.quotes),
     **dict.fromkeys("([", pauses.opening),
     **dict.fromkeys(")]", pauses.closing),
