@@ -40,11 +40,6 @@ _MULTIPLIED = re.compile(r"[xX*×] ?(?=[0-9])")
 _MEASURED = re.compile(r"[0-9] ?(?:[A-Za-z]{1,3}|[가-힣]{1,3}|[㎖㎏㎝㎜]) ?$")
 
 
-def _plain(written: str) -> str:
-    whole, _, fraction = written.replace(",", "").partition(".")
-    return numbers.decimal(whole, fraction) if fraction else numbers.sino(whole)
-
-
 def ratio(cursor: Cursor) -> Hit | None:
     """1:1, 3:2, 3대 2, 16:9."""
     match = cursor.match(_RATIO) or cursor.match(_VERSUS) or cursor.match(_SCORE)
@@ -52,7 +47,7 @@ def ratio(cursor: Cursor) -> Hit | None:
         match = cursor.match(_GOALS)
     if not match:
         return None
-    spoken = " 대 ".join(_plain(group) for group in match.groups() if group)
+    spoken = " 대 ".join(numbers.spoken(group) for group in match.groups() if group)
     if "대" in match.group() and (
         counters()[0].longest(cursor.text, match.end()) and cursor.text[match.end()] not in "로승이"
     ):
@@ -79,7 +74,7 @@ def special_number(cursor: Cursor) -> Hit | None:
     match = cursor.match(_TIMES)
     if match and re.search(r"[xX×]", match.group()):  # the last number has a unit, and is read with it
         groups = [group for group in match.groups() if group]
-        spoken = "".join(f"{_plain(group)} 곱하기 " for group in groups[:-1])
+        spoken = "".join(f"{numbers.spoken(group)} 곱하기 " for group in groups[:-1])
         return Hit(match.end() - len(groups[-1]), spoken, "number_expr", "times")
     match = cursor.match(_PRIMES)
     if match:

@@ -47,17 +47,14 @@ def signed(cursor: Cursor) -> Hit | None:
     sign = match.group()[0]
     if sign == "-" and (cursor.previous() not in " \n(:=×÷[/~," or match.group() != "-"):
         return None  # a hyphen, or the dash of a list
+    below = "" if "영하" in cursor.before(6) else "영하 "
     span = cursor.match(_COLD_RANGE)
     if span:  # -5~3℃: both ends say on which side of zero they are
-        low, high = (
-            numbers.decimal(*degrees.split(".")) if "." in degrees else numbers.sino(degrees)
-            for degrees in (span[1], span[3])
-        )
         side = "영하 " if span[2] else "영상 " if float(span[3]) else ""
-        return Hit(span.end(), f"영하 {low} 도에서 {side}{high} 도", "number_expr", "below zero")
+        degrees = f"{numbers.spoken(span[1])} 도에서 {side}{numbers.spoken(span[3])} 도"
+        return Hit(span.end(), below + degrees, "number_expr", "below zero")
     if sign == "-" and cursor.match(_COLD):
-        said = "영하" in cursor.before(6)
-        return Hit(match.end(), "" if said else "영하 ", "number_expr", "below zero")
+        return Hit(match.end(), below, "number_expr", "below zero")
     return Hit(match.end(), f"{_SIGNS[sign]} ", "number_expr", "sign")
 
 

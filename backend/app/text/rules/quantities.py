@@ -70,8 +70,8 @@ def _range(text: str, first: Amount, unit: Measure | None, before: str) -> Hit |
     if second_unit is None:
         if unit or sign.group().strip() != "~" or _GOES_ON.match(text, second.end):
             return None
-        left = _same_magnitude(first, second)
-        return Hit(second.end, f"{left.spoken}에서 {second.spoken}", "number_expr", "range")
+        first = _same_magnitude(first, second)
+        return Hit(second.end, f"{first.spoken}에서 {second.spoken}", "number_expr", "range")
     both = _neighbours(first, second, second_unit)
     if sign.group().startswith(","):  # 2, 3명 is two or three; 2, 3층 is two floors
         native = second_unit.counter and second_unit.counter.limit
