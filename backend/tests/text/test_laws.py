@@ -77,6 +77,8 @@ def test_every_character_is_read_wherever_it_stands(start: int) -> None:
 
 
 @given(ANNOUNCEMENT)
+@example("8>2제5")
+@example("5%↓)")
 def test_anything_like_an_announcement_is_read_and_its_reading_is_final(text: str) -> None:
     check(text)
 

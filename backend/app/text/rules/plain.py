@@ -67,7 +67,7 @@ def compared(cursor: Cursor) -> Hit | None:
     hit = quantity(inner) or bare(inner)
     if not hit:
         return None
-    return hit._replace(spoken=f"{hit.spoken} {_COMPARISONS[match[1]]}", rule="comparison")
+    return hit._replace(spoken=f"{hit.spoken.rstrip()} {_COMPARISONS[match[1]]}", rule="comparison")
 
 
 def listed(cursor: Cursor) -> Hit | None:
