@@ -70,3 +70,9 @@ def grouped(text: str, size: int = 4) -> str:
 def decimal(whole: str, fraction: str) -> str:
     """37, 5 → 삼십칠 점 오; zeros after the point are 영."""
     return f"{sino(whole)} 점 {digits(fraction, zero='영')}"
+
+
+def spoken(written: str) -> str:
+    """A number as it is written: 1,000 → 천, 2.5 → 이 점 오."""
+    whole, _, fraction = written.replace(",", "").partition(".")
+    return decimal(whole, fraction) if fraction else sino(whole)

@@ -14,8 +14,12 @@ from app.text.reading import Reading, Span, Unclear
 LOOK_BACK = 24  # characters before a number that may say what it is
 
 WEEKDAY_RANGE = r"(?<![가-힣])[월화수목금토일]\s?[~\-]\s?[월화수목금토일](?![가-힣])"
+# 토 9시~13시
+WEEKDAY_TIME = r"(?<![가-힣0-9])(?<![0-9] )[월화수목금토일] ?(?=[0-9]{1,2}(?::[0-9]{2}|시(?!간)))"
 FILE_END = r"\.(?=[A-Za-z]{3,4}(?![A-Za-z0-9]))"
-INTERESTING = re.compile(rf"[^가-힣 .,?!\n]|{WEEKDAY_RANGE}|{particles.BOTH.pattern}| {{2,}}|{FILE_END}")
+INTERESTING = re.compile(
+    rf"[^가-힣 .,?!\n]|{WEEKDAY_RANGE}|{WEEKDAY_TIME}|{particles.BOTH.pattern}| {{2,}}|{FILE_END}"
+)
 _NO_SPACE = (("", " "), ())  # after these a space is one too many, but not where the text begins
 DIGIT, LATIN, OTHER = "digit", "latin", "other"
 

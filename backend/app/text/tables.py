@@ -174,7 +174,7 @@ def listed_word(written: str) -> str | None:
     if written in exact:
         return exact[written]
     unit = written in units()[1] and not set(written) & set("aeiou")  # kg is a unit, KG a brand
-    if len(written) <= 2 and (written.isupper() or unit):
+    if len(written) <= 2 and (written.isupper() or unit or written[1:] in units()[1]):  # 5g is no 5G
         return None
     return lower.forms.get(written.lower())
 

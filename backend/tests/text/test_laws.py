@@ -2,6 +2,7 @@
 
 import re
 import sys
+import unicodedata
 
 import pytest
 from hypothesis import example, given, settings
@@ -16,7 +17,9 @@ settings.load_profile("text")
 SPOKEN = re.compile(r"[가-힣 .,?!\n]*")
 ANNOUNCEMENT = st.text(
     st.one_of(
-        st.sampled_from("0123456789" * 2 + "년월일시분원개번명대층호호~-/.,:()[]%#*@&+ '\"℃㎡→·…①Ⅱ½$₩"),
+        st.sampled_from(
+            "0123456789" * 2 + "년월일시분원개번명대층호호~-/.,:()[]%#*@&+ '\"℃㎡→↑▲·…①❷㉑Ⅱ½$₩{}<>_○"
+        ),
         st.sampled_from("가나다을를이은는로까지부터에서"),
         st.sampled_from("abcKTVkgm"),
     ),
@@ -59,7 +62,23 @@ def test_any_text_is_read_and_its_reading_is_final(text: str) -> None:
     check(text)
 
 
+# Each character that has a meaning; of the ideographs, and of what nobody assigned, the first thousands.
+WRITTEN = [
+    char
+    for char in map(chr, range(sys.maxunicode + 1))
+    if char < "\u4000" or (unicodedata.category(char) not in ("Lo", "Co", "Cn", "Cs"))
+]
+
+
+@pytest.mark.parametrize("start", range(0, len(WRITTEN), 2_000))
+def test_every_character_is_read_wherever_it_stands(start: int) -> None:
+    for char in WRITTEN[start : start + 2_000]:
+        check(f"{char} 제{char}번 1{char}2{char}가{char}원")
+
+
 @given(ANNOUNCEMENT)
+@example("8>2제5")
+@example("5%↓)")
 def test_anything_like_an_announcement_is_read_and_its_reading_is_final(text: str) -> None:
     check(text)
 
@@ -89,7 +108,7 @@ def test_reading_is_deterministic(text: str) -> None:
 
 
 HARD = ("1.", "1-", "1,", "1 ", "1~", "1/", "1:", "a.", "a1", "A@", "(", ") ", "~", "- ", "월~", "$1", "→", "= ", "·", "ㅋ", "漢",
-        "을(를)", "각", "* ", "\u200b", "#1", "제1조", "2026.1.", "010-", "www.a/")  # fmt: skip
+        "을(를)", "각", "* ", "\u200b", "#1", "제1조", "2026.1.", "010-", "www.a/", "{", "{{", "○", "0", "00월", "1 ,", "1,000 ,", "①", "5%↑", "▲", "__", "%a", "[[", "@가", "5원~")  # fmt: skip
 
 
 def steps(text: str) -> int:

@@ -37,6 +37,7 @@ def test_native_numbers_end_at_99(value: int) -> None:
 def test_digits_and_decimals() -> None:
     assert numbers.digits("010-1234") == "공일공일이삼사"
     assert numbers.decimal("0", "05") == "영 점 영오"
+    assert [numbers.spoken(written) for written in ("7", "2.5", "50,000")] == ["칠", "이 점 오", "오만"]
     assert numbers.grouped("123456789012") == "일이삼사 오육칠팔 구공일이"
 
 

@@ -36,7 +36,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 IGNORE = "ignore"
-VARIABLE = re.compile(r"\{([^{}\n]{1,50})\}")
+VARIABLE = re.compile(r"#?\{([^{}\n]{1,50})\}")  # {고객명}, and #{고객명} as message templates write it
 _BY_WORD = {word: (name, rank) for name, words in FIELDS.items() for rank, word in enumerate(words)}
 _LOOKED_AT = 20  # rows: titles and remarks above the headings
 _UNITS = re.compile(r"[(\[（【][^(\[（【)\]）】]*[)\]）】]")
@@ -209,7 +209,8 @@ def find_place(headings: Sequence[str], field: str) -> int | None:
 
 def variable_of(heading: str) -> str | None:
     """`{고객명}` and `고객명` both head the values of the variable 고객명."""
-    return heading.strip().removeprefix("{").removesuffix("}").strip() or None
+    match = VARIABLE.fullmatch(heading.strip())
+    return (match[1] if match else heading).strip() or None
 
 
 def _what_was_seen(headings: Sequence[str]) -> str:

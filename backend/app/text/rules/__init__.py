@@ -13,6 +13,7 @@ from app.text.rules import (
     latin,
     money,
     phones,
+    placeholders,
     plain,
     quantities,
     symbols,
@@ -21,6 +22,8 @@ from app.text.scan import DIGIT, LATIN, OTHER, Rule
 
 RULES: dict[str, tuple[Rule, ...]] = {
     DIGIT: (
+        placeholders.placeholder,
+        plain.misgrouped,
         electronic.address,
         phones.telephone,
         latin.phrase,
@@ -43,7 +46,9 @@ RULES: dict[str, tuple[Rule, ...]] = {
         plain.bare,
     ),
     LATIN: (
+        placeholders.placeholder,
         electronic.address,
+        expressions.multiplied,
         clock.english_half,
         money.coded_amount,
         latin.numbered,
@@ -54,10 +59,13 @@ RULES: dict[str, tuple[Rule, ...]] = {
         latin.word,
     ),
     OTHER: (
+        placeholders.placeholder,
         calendar.weekdays,
         symbols.both_particles,
         phones.telephone,
         symbols.phrase,
+        symbols.arrow,
+        expressions.multiplied,
         calendar.short_year,
         money.coded_amount,
         plain.compared,

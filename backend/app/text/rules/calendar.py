@@ -6,7 +6,7 @@ import re
 
 from app.text import numbers
 from app.text.rules.measures import MONTHS
-from app.text.scan import Cursor, Hit
+from app.text.scan import WEEKDAY_TIME, Cursor, Hit
 from app.text.tables import cue
 
 ISO = r"((?:19|20)[0-9]{2})-(0?[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01]|[1-9])(?![0-9])"
@@ -16,18 +16,26 @@ _FULL = re.compile(
     rf"((?:1[5-9]|20|21)[0-9]{{2}}) ?([-./]) ?{_MONTH} ?\2 ?{_DAY}(?![0-9])(?:\.(?![0-9])|일)?"
     rf"|((?:19|20)[0-9]{{2}})(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])(?![0-9-])"
     rf"|([0-9]{{2}})\. ?(0[1-9]|1[0-2])\. ?(0[1-9]|[12][0-9]|3[01])(?![0-9])\.?"
+    rf"|([0-9]{{2}})\. ?{_MONTH}\. ?{_DAY}(?![0-9])\.?(?= ?\([월화수목금토일]\)| ?~ ?[0-9]{{2}}\. ?[0-9]{{1,2}}\. ?[0-9])"
+    rf"|(?:(?<=~)|(?<=~ ))([0-9]{{2}})\. ?{_MONTH}\. ?{_DAY}(?![0-9])\.?"
     rf"|((?:19|20)[0-9]{{2}})년 ?{_MONTH}월 ?{_DAY}일(?!간|치|분|째|[차자](?![^가-힣]))"
 )
 _AMERICAN = re.compile(rf"{_MONTH}/{_DAY}/((?:19|20)[0-9]{{2}})(?![0-9])")
 _EUROPEAN = re.compile(rf"{_DAY}/{_MONTH}/((?:19|20)[0-9]{{2}})(?![0-9])")
 _MONTHLY = re.compile(r"((?:19|20)[0-9]{2}) ?(?:/|-|\. ?)(1[0-2]|0[1-9])(?:\.(?! ?[0-9])|(?![0-9./-]))")
+_MONTHS_OF_YEARS = re.compile(
+    rf"((?:19|20)[0-9]{{2}})\. ?{_MONTH}\.? ?~ ?((?:19|20)[0-9]{{2}})\. ?{_MONTH}\.?(?! ?[0-9])"
+)
 _PARENTHESISED = re.compile(r" ?\(([월화수목금토일])(?:요일)?(?:, ?공휴일)?\)")
 _WEEKDAY = re.compile(r" ?\(([월화수목금토일])\)")
 _WEEKDAYS = re.compile(r" ?\(([월화수목금토일])([~,·/ ]{1,2}[월화수목금토일]){1,6}\)")
+_DAY_AND_TIME = re.compile(WEEKDAY_TIME)
 _TILDE = re.compile(r" ?[~-] ?")
-_SHORT = re.compile(rf"{_MONTH} ?([/.월]) ?{_DAY}(?:일|\.(?![0-9]))?(?![0-9])")
+_SHORT = re.compile(rf"{_MONTH} ?([/.월]) ?{_DAY}(?:일|\.(?![0-9]))?(?![0-9]|,[0-9]{{3}})")
 _DASHED = re.compile(r"(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])(?![0-9-])")
 _TIME_NEXT = re.compile(r" ?(?:오전|오후|낮|밤|저녁|새벽)? ?[0-9]{1,2}(?::[0-9]{2}|시)")
+# 8/15광복절
+_NAMED_DAY = re.compile(r"[가-힣]{1,6}(?:절|날|일)(?:에[는도만]?|은|는|을|의|이|과|로|까지|부터)?(?![가-힣])")
 _SLASHED = re.compile(rf"{_MONTH}/{_DAY}(?![0-9])")
 _DAY_ONLY = re.compile(rf"{_DAY}일?(?![0-9])")
 _BEGINS_WITH = r" ?(?:에(?![가-힣])|자(?![가-힣])|[0-9]{1,2}:[0-9]{2}|[0-9]{1,2}시)| ?"
@@ -127,7 +135,11 @@ def _ranged(cursor: Cursor, end: int, spoken: str, rule: str) -> Hit:
             return Hit(stop, f"{spoken}부터 {right}{closing}", "date", "range")
         if sign.group().strip() == "~" and not text[sign.end() : sign.end() + 1].isdigit():
             return Hit(sign.end(), f"{spoken}부터 ", "date", "open range")
-    if cursor.previous() == "~" and not text.startswith(("까지", " 까지"), end):
+    if (
+        cursor.previous() == "~"
+        and not text.startswith(("까지", " 까지"), end)
+        and not _TIME_NEXT.match(text, end)
+    ):
         spoken += "까지"
     return Hit(end, spoken, "date", rule)
 
@@ -145,6 +157,11 @@ def full_date(cursor: Cursor) -> Hit | None:
     if match:
         left, right = numbers.sino(match[1]), numbers.sino(match[2])
         return Hit(match.end(), f"{left} 년에서 {right} {match[3]}", "date", "years")
+    match = cursor.match(_MONTHS_OF_YEARS)
+    if match:
+        left, right = (f"{numbers.sino(match[i])} 년 {MONTHS[int(match[i + 1])]}" for i in (1, 3))
+        closing = "" if text.startswith(("까지", " 까지"), match.end()) else "까지"
+        return Hit(match.end(), f"{left}부터 {right}{closing}", "date", "months")
     match = cursor.match(_MONTHLY)
     if match and (
         (int(match[1]) > 1990 and "-" not in match.group())
@@ -201,7 +218,9 @@ def month_and_day(cursor: Cursor) -> Hit | None:
         return None
     if match[2] == "/" and not certain:
         fraction = re.search(r"(?:의|중|가운데) ?$", cursor.before(6))
-        sure = cue("date_after", _BEGINS_WITH).match(text, end) or _dated(cursor)
+        sure = (
+            cue("date_after", _BEGINS_WITH).match(text, end) or _NAMED_DAY.match(text, end) or _dated(cursor)
+        )
         certain = not fraction and bool(
             sure
             or (
@@ -265,6 +284,9 @@ def weekdays(cursor: Cursor) -> Hit | None:
     """(월), (월~금), and 월~금 by themselves."""
     text = cursor.text
     if text[cursor.position] in "월화수목금토일":
+        hours = cursor.match(_DAY_AND_TIME)
+        if hours:
+            return Hit(hours.end(), f"{text[cursor.position]}요일 ", "date", "weekday")
         match = re.compile(r"[월화수목금토일]\s?[~-]\s?[월화수목금토일]").match(text, cursor.position)
         if not match:
             return None

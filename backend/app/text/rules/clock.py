@@ -8,21 +8,28 @@ from app.text import numbers
 from app.text.rules.calendar import ISO, spoken_date
 from app.text.scan import Cursor, Hit
 
-_TIME = r"([01]?[0-9]|2[0-4]):([0-5][0-9])(?::([0-5][0-9])(?:\.[0-9]+)?)?(?![0-9:])"
+_TIME = r"([01]?[0-9]|2[0-4]):([0-5][0-9])(?::([0-5][0-9])(?:\.[0-9]+)?)?(?![0-9:]|,[0-9]{3})"
 TIME = re.compile(_TIME + r"(?: ?([AaPp])\.?[Mm]\.?(?![A-Za-z]))?")
 _HALF = re.compile(r"(?P<half>오전|오후|낮|밤|새벽|아침|저녁|[AaPp][Mm])? ?")
-_DATE_NEXT = re.compile(r"(?:[0-9]{4}[-./년] ?)?[0-9]{1,2}[-./월] ?[0-9]{1,2}")
+_DATE_NEXT = re.compile(r"(?:[0-9]{4}[-./년] ?)?[0-9]{1,2}[-./월] ?[0-9]{1,2}|[0-9]{1,2}일")
 _LATER_DATE = re.compile(
-    r"~ ?(?:[0-9]{4}[-./년] ?)?[0-9]{1,2}[-./월] ?[0-9]{1,2}[.일]?(?: ?\([월화수목금토일]\))? ?$"
+    r"~ ?(?:(?:[0-9]{4}[-./년] ?)?[0-9]{1,2}[-./월] ?[0-9]{1,2}[.일]?|[0-9]{1,2}일)"
+    r"(?: ?\([월화수목금토일]\))? ?$"
 )
 _TILDE = re.compile(r" ?~ ?")
 ENGLISH_HALVES = {"AM": "오전", "PM": "오후", "am": "오전", "pm": "오후"}
 _ENGLISH_HALF = re.compile(r"([AaPp])\.?[Mm]\.? ?(?=[0-9]{1,2}(?::[0-9]{2}|시))")
+_ENGLISH_RANGE = re.compile(
+    r"([AaPp])[Mm] ?(1[0-2]|[1-9])시? ?[~-] ?([AaPp])[Mm] ?(1[0-2]|[1-9])(?:시|(?![0-9:.시]))"
+)
 _SEP = re.compile(r" ?[~-] ?")
 _RATIO = re.compile(
     r"(?:비율|비|경쟁률|스코어|점수|화면비|세트|경기|대결|승부|화면|전반|후반)(?:은|는|이|가|에서)? ?$"
 )
 _MIXED = re.compile(r"(?:으로|로|의)? ?(?:비율|섞|희석|혼합|배합|타서|나누|나눠|비로)")
+_NAMED = re.compile(r"분(?!간|당)|시(?![가-힣])|시(?=까지|부터|에)")  # 20:15분, 21:00시
+_HOUR_AND_HALF = re.compile(r"(1[0-2]|[1-9]) ?([AaPp])\.?[Mm]\.?(?![A-Za-z])")
+_HOUR = re.compile(r"([0-9]{1,2})시(?![가-힣]| ?[0-9])")  # 평일 ~18시
 _ENDS = re.compile(r" ?(?:까지|사이)")
 _MOMENT = re.compile(ISO + r"(?:T| )" + _TIME + r"(?:Z|\+09:?00)?")
 _HOUR_RANGE = re.compile(
@@ -63,6 +70,9 @@ def time(cursor: Cursor) -> Hit | None:
         left = spoken_time(int(hours[1]), int(hours[2] or 0), half=_half_before(cursor.before()))
         right = spoken_time(int(hours[4]), int(hours[5] or 0), half=hours[3] or "")
         return _between(cursor, hours.end(), left, f"{hours[3]} {right}" if hours[3] else right)
+    until = cursor.match(_HOUR)
+    if until and int(until[1]) <= 24 and cursor.before(2) == " ~" and not _ENDS.match(text, until.end()):
+        return Hit(until.end(), f"{spoken_time(int(until[1]), 0)}까지", "time", "open range")
     match = cursor.match(TIME)
     if not match or _RATIO.search(cursor.before()) or _MIXED.match(text, match.end()):
         return _clock_with_half(cursor)
@@ -93,7 +103,7 @@ def time(cursor: Cursor) -> Hit | None:
         text, match.end()
     ):
         spoken += "까지"
-    named = re.compile(r"분(?!간|당)").match(text, match.end())  # 20:15분
+    named = _NAMED.match(text, match.end())
     return Hit(named.end() if named else match.end(), spoken, "time", "clock")
 
 
@@ -109,12 +119,19 @@ def _between(cursor: Cursor, end: int, left: str, right: str) -> Hit:
 
 
 def _clock_with_half(cursor: Cursor) -> Hit | None:
-    """2PM, 10 a.m."""
-    match = re.compile(r"(1[0-2]|[1-9]) ?([AaPp])\.?[Mm]\.?(?![A-Za-z])").match(cursor.text, cursor.position)
+    """2PM, 10 a.m., 9AM-6PM."""
+    match = cursor.match(_HOUR_AND_HALF)
     if not match:
         return None
-    half = "오전" if match[2] in "aA" else "오후"
-    return Hit(match.end(), f"{half} {spoken_time(int(match[1]), 0)}", "time", "clock")
+    sign = _SEP.match(cursor.text, match.end())
+    later = _HOUR_AND_HALF.match(cursor.text, sign.end()) if sign else None
+    if later:
+        return _between(cursor, later.end(), _with_half(match), _with_half(later))
+    return Hit(match.end(), _with_half(match), "time", "clock")
+
+
+def _with_half(match: re.Match[str]) -> str:
+    return f"{'오전' if match[2] in 'aA' else '오후'} {spoken_time(int(match[1]), 0)}"
 
 
 def moment(cursor: Cursor) -> Hit | None:
@@ -138,7 +155,13 @@ def moment(cursor: Cursor) -> Hit | None:
 
 
 def english_half(cursor: Cursor) -> Hit | None:
-    """AM 9:00, PM 8시."""
+    """AM 9:00, PM 8시, AM9~PM6."""
+    hours = cursor.match(_ENGLISH_RANGE)
+    if hours:
+        left, right = (
+            f"{'오전' if hours[i] in 'aA' else '오후'} {spoken_time(int(hours[i + 1]), 0)}" for i in (1, 3)
+        )
+        return _between(cursor, hours.end(), left, right)
     match = cursor.match(_ENGLISH_HALF)
     return (
         Hit(match.end(), "오전 " if match[1] in "aA" else "오후 ", "time", "half of the day")

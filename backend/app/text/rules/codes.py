@@ -12,9 +12,9 @@ _CODE = re.compile(
     r"[A-Za-z]{1,10}(?:[-_]?[0-9*]{1,24}|-[A-Za-z]{1,6}(?=-?[0-9]))(?:-?[A-Za-z0-9*]{1,24}){0,6}"
     r"|[A-Z]{1,3} [0-9]{3,4}(?=편)"
 )
+_FLOORS = re.compile(r"B([1-9])F?층? ?[~-] ?(B?)([1-9][0-9]?)(F|층)(?![A-Za-z0-9])")
 _BASEMENT = re.compile(
-    r"B([1-9])F?층?(?: ?[~-] ?B?([1-9])(?:F|층))(?![A-Za-z0-9])"
-    r"|B([1-9])(?:F층?|층)(?![A-Za-z0-9])"
+    r"B([1-9])(?:F층?|층)(?![A-Za-z0-9])"
     r"|B([1-9])(?= ?(?:주차|로비|매장|식품|푸드|연결|상가|지하|승강장|출구|입구))"
 )
 _PLACE = re.compile(r"호|층|구역|출구|동|홀|실")
@@ -38,11 +38,16 @@ def spell_code(written: str, counted: bool = False) -> str:
 
 def code(cursor: Cursor) -> Hit | None:
     """A code; short numbers in it are counted (갤럭시 S24), long ones spelled (주문번호 A1024)."""
+    floors = cursor.match(_FLOORS)
+    if floors:
+        low, high = numbers.sino(floors[1]), numbers.sino(floors[3])
+        below = floors[2] or (floors[4] == "층" and len(floors[3]) == 1)  # B1~3층, but B2~15F
+        spoken = f"지하 {low} 층에서 {'지하 ' if below else ''}{high} 층"
+        return Hit(floors.end(), spoken, "floor", "basement")
     basement = cursor.match(_BASEMENT)
     if basement:
-        low, high = basement[1] or basement[3] or basement[4], basement[2]
-        spoken = f"지하 {numbers.sino(low)} 층" + (f"에서 지하 {numbers.sino(high)} 층" if high else "")
-        return Hit(basement.end(), spoken, "floor", "basement")
+        low = numbers.sino(basement[1] or basement[2])
+        return Hit(basement.end(), f"지하 {low} 층", "floor", "basement")
     match = cursor.match(_CODE)
     if not match:
         return None

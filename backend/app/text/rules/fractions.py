@@ -8,14 +8,15 @@ from app.text import numbers, particles
 from app.text.scan import Cursor, Hit
 from app.text.tables import Counter, counters, cue, units
 
-_FRACTION = re.compile(r"(√?)([0-9]{1,6}) ?/ ?(√?)([0-9]{1,6})(?![0-9/])")
+_FRACTION = re.compile(r"(√?)([0-9]{1,6}) ?/ ?(√?)([0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,6})(?![0-9/])")
 _MIXED = re.compile(r"([0-9]{1,4})(?:과|와) ?(√?)([0-9]{1,4})/(√?)([0-9]{1,4})(?![0-9/])")
 _PARTS = re.compile(r"([0-9]{1,5}) ?분의 ?([0-9]{1,5})(?![0-9]*(?:초|분|시|명|개|건))")
 _QUARTER = re.compile(r"([1-4])/4 ?분기")
 _PRESSURE = re.compile(r" ?(?:mmHg|㎜Hg)")
 _PRESSED = re.compile(r"혈압[가-힣 ]{0,6}$")
 _HANGUL, _LETTER = re.compile(r"[가-힣]"), re.compile(r"[A-Za-z]")
-LARGEST = 31  # above and below; larger ones are two numbers: 120/200
+_DIVIDED = frozenset({"인치", "마일", "미터", "리터", "킬로", "그램", "킬로그램", "근", "평", "톤"})
+LARGEST = 31  # above and below; larger ones are two numbers: 120/200, 2024/25 시즌
 
 
 def fraction(cursor: Cursor) -> Hit | None:
@@ -34,15 +35,15 @@ def fraction(cursor: Cursor) -> Hit | None:
     if quarter:
         return Hit(quarter.end(), f"{numbers.sino(quarter[1])}사분기", "number_expr", "quarter")
     match = cursor.match(_FRACTION)
-    return _slash(cursor, match) if match and int(match[4]) else None
+    return _slash(cursor, match) if match and int(match[4].replace(",", "")) else None
 
 
 def _slash(cursor: Cursor, match: re.Match[str]) -> Hit | None:
     text, end = cursor.text, match.end()
-    above, below = int(match[2]), int(match[4])
+    above, below = int(match[2]), int(match[4].replace(",", ""))
     if above > below and (_PRESSURE.match(text, end) or _PRESSED.search(cursor.before())):
         return Hit(match.start(4), f"{numbers.sino(above)}에 ", "number_expr", "blood pressure")
-    spoken = _spoken(match[1], match[2], match[3], match[4])
+    spoken = _spoken(match[1], match[2], match[3], str(below))
     particle = cue("fraction_after", after="(?![가-힣])|이상|이하|미만|정도|수준|입니다|으로").match(
         text, end
     )
@@ -51,13 +52,13 @@ def _slash(cursor: Cursor, match: re.Match[str]) -> Hit | None:
         counter
         and not particle
         and above < below
-        and (counter.limit or (above == 1 and counter.form == "초"))
+        and (counter.limit or counter.form in _DIVIDED or (above == 1 and counter.form == "초"))
     ):
         return Hit(end + len(counter.form), f"{spoken} {counter.form}", "number_expr", "fraction")
     two = f"{numbers.sino(above)}, {numbers.sino(below)}"
     if _HANGUL.match(text, end) and not particle and not cue("fraction_of").match(text, end):
         return Hit(end, two, "number_expr", "slash") if counter and counter.use == "label" else None
-    if above > LARGEST and below > LARGEST and not match[1] and not match[3]:
+    if above > LARGEST and (below > LARGEST or above > below) and not match[1] and not match[3]:
         return Hit(end, two, "number_expr", "slash")
     end, tail = _unit(text, end)
     return Hit(end, spoken + tail, "number_expr", "fraction")

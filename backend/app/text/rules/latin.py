@@ -22,7 +22,7 @@ _COUNTDOWN = re.compile(r"D([-+])([0-9]{1,3})(?![0-9-])")
 _SIGNS = {"+": "플러스", "-": "마이너스"}
 _ENGLISH = ("", "원", "투", "쓰리", "포", "파이브")
 _CAMEL = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")  # NPay is N and Pay
-_INITIALS = re.compile(r"([A-Z])/([A-Z])(?![A-Za-z0-9])")  # C/S
+_INITIALS = re.compile(r"(?<!/)([A-Z])/([A-Z])(?![A-Za-z0-9/])")  # C/S, but not S/M/L
 _VOWEL = re.compile(r"[AEIOUYaeiouy]")
 _SPELLED_BEFORE = re.compile(
     r"(?:ID|아이디|코드|암호|비밀번호|번호|영문|알파벳|접두어)[가-힣]{0,2}[ :('\"]{0,3}$"
@@ -63,7 +63,8 @@ def numbered(cursor: Cursor) -> Hit | None:
     version = cursor.match(_VERSION)
     if version:
         spoken = " 점 ".join(map(numbers.sino, version[1].split(".")))
-        return Hit(version.end(), f"버전 {spoken}", "latin", "version")
+        named = "" if cursor.before(6).rstrip().endswith(("버전", "버젼")) else "버전 "
+        return Hit(version.end(), named + spoken, "latin", "version")
     match = cursor.match(_NUMBERED)
     if not match:
         return None
@@ -122,11 +123,12 @@ def _word(cursor: Cursor, match: re.Match[str]) -> Hit:
     letters = pairs("letters.tsv").forms
     run = re.sub(r"['’]", "", written)
     spelled = "".join(letters[letter.upper()] for letter in run)
-    if text.startswith("당", match.end()) and run in units()[1]:
-        return Hit(match.end(), units()[1][run], "unit", "unit alone")
+    unit = units()[0].longest(text, cursor.position)
+    if unit and text.startswith("당", cursor.position + len(unit)):  # kg당, m²당
+        return Hit(cursor.position + len(unit), units()[1][unit], "unit", "unit alone")
     if len(run) == 1:
         return Hit(match.end(), spelled, "latin", "letter")
-    if run in units()[1] and (run.islower() or run in ("kWh", "kW", "mL", "GB", "MB", "TB")):
+    if run in units()[1] and (run.islower() or run in ("kWh", "kW", "mL", "GB", "MB", "TB", "Hz", "dB")):
         return Hit(match.end(), units()[1][run], "unit", "unit alone")
     if run[-1] == "s" and run[:-1].isupper() and len(run) <= 6:
         return Hit(match.end(), spelled[: -len(letters["S"])] + "스", "latin", "letters", confidence=0.8)

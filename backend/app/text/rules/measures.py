@@ -13,13 +13,17 @@ MONTHS = (
     "", "일월", "이월", "삼월", "사월", "오월", "유월", "칠월", "팔월", "구월", "시월", "십일월", "십이월"
 )  # fmt: skip
 RESOLUTIONS = frozenset({144, 240, 360, 480, 540, 720, 1080, 1440, 2160})  # 1080p is no point
-_AMPERE = re.compile(r"차단기|전류|용량|퓨즈|콘센트|정격|충전|누전")  # else 24A is a seat or a type
+_AMPERE = re.compile(
+    r"차단기|전류|용량|퓨즈|콘센트|정격|충전|누전|[0-9]V[ /,]{0,2}$"
+)  # else 24A is a seat or a type
+_GRADE = re.compile(r"-[0-9]{2}(?![0-9A-Za-z])")  # 5W-30 is an oil
 _CLAUSE = re.compile(r"[.,!?:] |[.,!?:]$|\n")  # words before it speak of something else
 _LASTS = re.compile(r"(?:시간|소요|대기|까지)[ :약]{0,4}$")  # 소요시간: 25m
 _LETTER = re.compile(r"[A-Za-z]")
 _SLASH = re.compile(r" ?/ ?")
 _PER_ENDS = re.compile(r"(?![A-Za-z0-9가-힣])|에|로|으로|이며|입|은|는|이|의|을|를|씩")
 _ALONE = re.compile(r" ?(?:$|[),.])")
+_AMOUNT_NEXT = re.compile(r" ?[0-9]")
 _PER_TIME = re.compile(r"/(일|월|시간|분|회|년|인|day)(?![가-힣A-Za-z])")
 _MONEY = frozenset({"원", "달러", "엔", "유로", "위안", "파운드"})
 _DATES = frozenset({"년", "월", "일", "개월", "주", "월분", "년도"})
@@ -71,6 +75,8 @@ def _unit(text: str, at: int, found: Amount, before: str, space: bool) -> Measur
     if space and len(unit) == 1 and unit.isalpha():  # 사이즈 15 L
         return None
     if unit == "A" and not _AMPERE.search(before):
+        return None
+    if unit == "W" and _GRADE.match(text, at + 1):
         return None
     if unit == "m" and _LASTS.search(before):
         return Measure(at + 1, "분")
@@ -146,6 +152,8 @@ def rate(text: str, position: int) -> tuple[int, str] | None:
     slash = _SLASH.match(text, position)
     form = pairs("per.tsv").longest(text, slash.end()) if slash else None
     if not slash or not form or not _PER_ENDS.match(text, slash.end() + len(form)):
+        return None
+    if form[0].isdigit() and _AMOUNT_NEXT.match(text, slash.end() + len(form)):  # 1회 5백만원/1일 1천만원
         return None
     if slash.group() != "/" and not _ALONE.match(text, slash.end() + len(form)):  # 1억원 / 월 80만원
         return None

@@ -10,15 +10,20 @@ LOOK = 40  # characters within which a bracket is expected to close
 SHORT = 3  # syllables of a word part in brackets: 개인(신용)정보
 _PARTICLE = re.compile(
     r"(?:은|는|이|가|을|를|의|에|로|으로|과|와|도|만|께|님|까지|부터|에서|이며|이고|입니다)(?![가-힣])"
-    r"|까지|부터|에서|이며|이고|입니다"
+    r"|까지|부터|에서|이며|이고|입니다|번(?!호)"
 )
 _ECHO = re.compile(r"\((?:#|\*)\)")
 _ECHOED = re.compile(r"(?:정자|우물정?|별표|샵|정) ?$")
 _TILDE = re.compile(r" ?~+ ?")
+_UP_TO = re.compile(r"(?<![^ \n])~(?=[0-9][0-9,.]{0,12} ?(?:%|[만천]?원|[배개명](?![월년])))")
+_PRICE = re.compile(r"[0-9][천만]?원$")  # 9,900원~
+_MOMENT = re.compile(r"[0-9]{1,2}(?::[0-9]{2}|/[0-9]|시(?!간)|월 ?[0-9])")
+_OPEN = re.compile(r"~(?=[ \n,)]|$)")
 _LIVELY = re.compile(r"(?:요|다|죠|까|네|세요|랑|니|와) ?$")
 _UNTIL = re.compile(r"[가-힣0-9 ]{1,12}까지")
 _DASH = re.compile(r" ?[-—―─━]+ ?")
 _ARROW = re.compile(r" ?→ ?")
+_AMOUNT = re.compile(r"[₩$€£¥]?[0-9]")
 _SPACES = re.compile(r" +")
 _SILENT = re.compile(r"[ )\]}>』」》〉\"'”’★☆●○■□◆◇▶►…~^]{0,20}")
 _STOPS = ("", ".", ",", "?", "!", "\n")
@@ -54,6 +59,10 @@ def spaces(cursor: Cursor) -> Hit:
 
 
 def quotes(cursor: Cursor) -> Hit:
+    """Not spoken, but for the inches of 27" where no quote is open."""
+    inches = cursor.text[cursor.position] == '"' and "0" <= cursor.previous() <= "9"
+    if inches and not cursor.before(LOOK).count('"') % 2:
+        return Hit(cursor.position + 1, " 인치", "unit", "inches")
     return Hit(cursor.position + 1, "", "pause", "quotes")
 
 
@@ -85,13 +94,22 @@ def _within_word(text: str, opening: int, closing: int) -> bool:
 
 
 def tilde(cursor: Cursor) -> Hit:
-    """서울~부산 is a range; 안녕하세요~ only a tone."""
+    """서울~부산 is a range and ~50% the end of one; 안녕하세요~ is only a tone."""
+    up_to = cursor.match(_UP_TO)
+    if up_to:
+        named = cursor.before(3).rstrip().endswith("최대")
+        return Hit(up_to.end(), "" if named else "최대 ", "number_expr", "up to", confidence=0.7)
+    if _PRICE.search(cursor.before(4)) and cursor.match(_OPEN):
+        return Hit(cursor.position + 1, "부터", "number_expr", "open range", tight=True)
     match = cursor.match(_TILDE)
     text, end = cursor.text, match.end() if match else cursor.position + 1
     follows = text[end : end + 1]
     ranged = hangul(cursor.last_spoken()) and follows.isalnum() and cursor.previous() not in ".,?!"
     if ranged and not (_LIVELY.search(cursor.before(3)) and text[end - 1] == " "):
-        word = "부터 " if _UNTIL.match(text, end) else "에서 "
+        moment = _MOMENT.match(text, end) and not re.search(r"[0-9] ?$", cursor.before(2))
+        if moment and cursor.previous() == " " != text[end - 1]:  # 평일 ~18:00
+            return Hit(end, "", "pause", "tilde")
+        word = "부터 " if moment or _UNTIL.match(text, end) else "에서 "
         return Hit(end, word, "number_expr", "range", tight=True, joins=True)
     if follows not in ("", "\n") and cursor.previous() == " ":
         return pause(cursor, end)
@@ -130,7 +148,7 @@ def arrow(cursor: Cursor) -> Hit:
     if (
         single
         and hangul(cursor.last_spoken())
-        and (hangul(text[end : end + 1] or " ") or text[end : end + 1].isdigit())
+        and (hangul(text[end : end + 1] or " ") or _AMOUNT.match(text, end))
     ):
         return Hit(end, "에서 ", "symbol", "arrow", tight=True, joins=True)
     return pause(cursor, start + 1)

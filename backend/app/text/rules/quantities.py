@@ -23,6 +23,16 @@ _DURATION = re.compile(
     r"|([0-9]{1,3})m(?:in)? ?([0-9]{1,2})s(?![A-Za-z0-9])"
 )
 _TILDE = re.compile(r" ?~ ?")
+# 제3조, 제 3자, 법제3조; not the end of another word: 문제 3개, 어제3시.
+_ORDINAL = re.compile(
+    r"(?:(?<![가-힣])제 ?|(?<=[가-힣])(?<![강결경공과국규면문삭숙실어억의이전주축통해형])제)$"
+)
+CLAUSE_NEXT = re.compile(r"제 ?[0-9]")  # 제2조제1항
+
+
+def ordinal(before: str) -> bool:
+    """Whether 제 makes what follows the name of one: always Sino-Korean, spoken in one breath."""
+    return _ORDINAL.search(before) is not None
 
 
 def quantity(cursor: Cursor) -> Hit | None:
@@ -31,13 +41,13 @@ def quantity(cursor: Cursor) -> Hit | None:
     first = amount(text, cursor.position)
     if not first:
         return None
-    ordinal = before.endswith("제") and not before.endswith(("문제", "통제", "결제", "과제", "규제"))
+    named = ordinal(before)
     unit = measure(text, first, before)
-    if ordinal and unit and unit.counter:  # 제3권 is always Sino-Korean
+    if named and unit and unit.counter:
         unit = unit._replace(counter=Counter(unit.counter.form, 0, "label"))
     ranged = _range(text, first, unit, before)
     if ranged:
-        return ranged._replace(tight=ordinal)
+        return ranged._replace(tight=named, joins=named)
     if not unit:
         return None
     spoken, others = phrase(first, unit, before)
@@ -46,7 +56,8 @@ def quantity(cursor: Cursor) -> Hit | None:
     if per and (unit.money or per[1] in _PER_COUNTED):
         end, head = per
         spoken = spoken if before.rstrip().endswith(head) else f"{head} {spoken}"
-    return Hit(end, spoken, unit.kind, unit.rule, others, tight=ordinal)
+    gap = " " if named and CLAUSE_NEXT.match(text, end) else ""
+    return Hit(end, spoken + gap, unit.kind, unit.rule, others, tight=named, joins=named)
 
 
 def _range(text: str, first: Amount, unit: Measure | None, before: str) -> Hit | None:
@@ -59,6 +70,7 @@ def _range(text: str, first: Amount, unit: Measure | None, before: str) -> Hit |
     if second_unit is None:
         if unit or sign.group().strip() != "~" or _GOES_ON.match(text, second.end):
             return None
+        first = _same_magnitude(first, second)
         return Hit(second.end, f"{first.spoken}에서 {second.spoken}", "number_expr", "range")
     both = _neighbours(first, second, second_unit)
     if sign.group().startswith(","):  # 2, 3명 is two or three; 2, 3층 is two floors

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from app.text import numbers, particles
 from app.text.rules import pauses
 from app.text.rules.electronic import EXTENSION, spell
+from app.text.rules.quantities import ordinal
 from app.text.scan import Cursor, Hit, hangul
 from app.text.tables import pairs
 from app.text.transliterate import LEADS
@@ -27,6 +28,21 @@ _POSTAL = re.compile(r"\(우\) ?(?=[0-9]{5})")
 _DECORATION = re.compile("[\u2500-\u27bf\u2b00-\u2bff\u3000-\u303f\ufe00-\ufe0f\U0001f000-\U0001faff]")
 _NAMELESS = re.compile(r"[○◯〇ㅇ]{2,3}")
 _JAMO = re.compile(r"[ㄱ-ㅎㅏ-ㅣ]+")
+_CIRCLED = re.compile("[①-⑳㉑-㉟㊱-㊿]")
+_LABELLED = re.compile(r"(?:번|호|항|조)(?!호)(?=[^가-힣]|$|[을를이은는과와에의으로인입나])|(?:단계|항목)")
+_SERIES = re.compile("(?:, ?|[~·-])[①-⑳㉑-㉟㊱-㊿]")
+_KEY_ARROW = re.compile("([←→↑↓]{1,4}) ?(?:화살표|(?=버튼|키(?!워)|방향키))")
+_SIDES = {"←": "왼쪽", "→": "오른쪽", "↑": "위쪽", "↓": "아래쪽"}
+_TREND = re.compile(
+    r"[▲▼△▽↑↓] ?[0-9][0-9,]{0,9}(?:(?:\.[0-9]{1,3})? ?(?:%p?|p(?![a-z])|bp|포인트)|\.[0-9]{1,3})"
+    r"|[▲▼△▽][0-9][0-9,]{0,12}[만억천]{0,2}원"  # in accounts a minus
+)
+_TOLD = re.compile(r" ?(?:올[라랐린]|오른|상승|증가|늘|내[려렸린]|하락|감소|떨어|인상|인하|줄)")
+_MEASURED = re.compile(r"[0-9][여만억천]{0,3} ?(?P<unit>%p?|[㎏㎡㎞℃]|[가-힣A-Za-z]{1,4}) ?$")
+_CHANGES = frozenset({"%", "%p", "p", "bp", "포인트", "퍼센트", "프로"})
+_CHANGING = re.compile(r"기온|수온|환율|유가|주가|지수|시세|물가|금리|매출|전일|전월|전년|동기|대비")
+_RISE, _FALL = ("상승", "증가", "이상"), ("하락", "감소", "인하", "할인", "이하")
+_VERTICAL = {"↑": _RISE, "▲": _RISE, "△": _RISE, "↓": _FALL, "▼": _FALL, "▽": _FALL}
 _EQUALS = re.compile(r" ?=+>? ?")
 _STOPS = ("", ".", ",", "?", "!", "\n")
 LONGEST_FOREIGN = 64  # characters reported at once
@@ -62,23 +78,62 @@ def phrase(cursor: Cursor) -> Hit | None:
     return None
 
 
+def arrow(cursor: Cursor) -> Hit | None:
+    """An arrow that is a key (↑ 버튼) or tells where a number goes (5%↑); others are no words."""
+    apart = cursor.last_spoken() in _STOPS
+    key = cursor.match(_KEY_ARROW)
+    if key and (apart or key[1] != "→"):  # 설정 → 버튼 is a way through menus
+        return Hit(key.end(), f"{' '.join(map(_SIDES.__getitem__, key[1]))} 화살표 ", "symbol", "arrow key")
+    words = _VERTICAL.get(cursor.text[cursor.position])
+    if not words:
+        return None
+    text, end, before = cursor.text, cursor.position + 1, cursor.before()
+    bullet = text[cursor.position] not in "↑↓" and (
+        cursor.previous() in " \n" or text[end : end + 1].isalnum()
+    )
+    trend, measured = cursor.match(_TREND), None if bullet else _MEASURED.search(before)
+    if _TOLD.match(text, trend.end() if trend else end):
+        return None
+    if measured and not trend:
+        changes = measured["unit"] in _CHANGES or _CHANGING.search(before)
+        word = words[0] if changes else words[-1]
+        others = tuple(other for other in words if other != word)
+        gap = " " if text[end : end + 1].isalnum() else ""
+        return Hit(end, f" {word}{gap}", "symbol", "arrow", others, 0.7)
+    if trend or (not apart and text[cursor.position] in "↑↓"):
+        return pauses.nothing(
+            cursor, end, "arrow", "an arrow or triangle that may mean a rise, a fall, a minus or nothing"
+        )
+    return None
+
+
 def mark(cursor: Cursor) -> Hit:
     """The one rule that always answers."""
     char = cursor.text[cursor.position]
     reader = _READERS.get(char)
     if reader:
         return reader(cursor)
-    if "①" <= char <= "⑳":
-        lead = "" if cursor.last_spoken() in _STOPS else ", "
-        number = numbers.sino(ord(char) - ord("①") + 1)
-        return Hit(cursor.position + 1, f"{lead}{number}, ", "symbol", "circled number", joins=bool(lead))
+    if _CIRCLED.match(char):
+        return _item(cursor, int(unicodedata.numeric(char)))
     if "Ⅰ" <= char <= "Ⅻ" or "ⅰ" <= char <= "ⅻ":
         value = ord(char) - ord("Ⅰ" if char <= "Ⅻ" else "ⅰ") + 1
-        ordinal = cursor.previous() == "제"
-        return Hit(cursor.position + 1, numbers.sino(value), "symbol", "roman", tight=ordinal)
+        named = ordinal(cursor.before())
+        return Hit(cursor.position + 1, numbers.sino(value), "symbol", "roman", tight=named, joins=named)
     if "ㄱ" <= char <= "ㅎ" or "ㅏ" <= char <= "ㅣ" or char in "○◯〇":
         return _letter(cursor)
     return _listed(cursor) or _other(cursor)
+
+
+def _item(cursor: Cursor, value: int) -> Hit:
+    """① heads an item, with a pause around it; ①번, ①과 ② and ①~③ are numbers like any other."""
+    text, end, spoken = cursor.text, cursor.position + 1, numbers.sino(value)
+    label = _LABELLED.match(text, end)
+    if label or _SERIES.match(text, end) or _PARTICLE.match(text, end):
+        named = ordinal(cursor.before())
+        gap = " " if label else ""
+        return Hit(end, spoken + gap, "symbol", "circled number", tight=named, joins=named)
+    lead = "" if cursor.last_spoken() in _STOPS else ", "
+    return Hit(end, f"{lead}{spoken}, ", "symbol", "circled number", joins=bool(lead))
 
 
 def _listed(cursor: Cursor) -> Hit | None:
@@ -94,8 +149,6 @@ def _listed(cursor: Cursor) -> Hit | None:
     if len(enclosed) == 1 and "ᄀ" <= enclosed <= "ᄒ":  # ㉠ holds a conjoining letter
         enclosed = LEADS[ord(enclosed) - ord("ᄀ")]
     name = pairs("letters.tsv").forms.get(enclosed)
-    if not name and enclosed.isdigit():
-        name = numbers.sino(enclosed)
     if not name and enclosed != char and all(map(hangul, enclosed)):
         name = enclosed
     return Hit(cursor.position + 1, name, "symbol", "letter") if name else None
@@ -129,8 +182,6 @@ def _letter(cursor: Cursor) -> Hit:
         return Hit(nameless.end(), " 땡땡", "symbol", "nameless")
     run, char = cursor.match(_JAMO), cursor.text[cursor.position]
     end = run.end() if run else cursor.position + 1
-    if nameless and nameless.end() < len(cursor.text) and hangul(cursor.text[nameless.end()]):
-        return Hit(nameless.end(), "땡땡", "symbol", "nameless")
     name = pairs("letters.tsv").forms.get(char)
     if end - cursor.position > 1 or char in "ㅋㅎㅠㅜ" or not name:
         return pauses.nothing(cursor, end, "emotion")
@@ -179,11 +230,12 @@ def _equals(cursor: Cursor) -> Hit:
     return Hit(end, f"{particle} ", "symbol", "equals", tight=True, joins=True)
 
 
-def _up(cursor: Cursor) -> Hit:
-    """3만원↑: that much and more."""
-    if cursor.previous() in "원점명개회㎏㎡gm":
-        return Hit(cursor.position + 1, " 이상", "symbol", "arrow")
-    return pauses.pause(cursor, cursor.position + 1)
+def _caret(cursor: Cursor) -> Hit:
+    """^^ smiles; 10^2 is a power, which no announcement has."""
+    power = cursor.previous().isdigit() and cursor.text[cursor.position + 1 : cursor.position + 2].isdigit()
+    return pauses.nothing(
+        cursor, cursor.position + 1, "emotion", "a sign that is not listed" if power else ""
+    )
 
 
 def _paused(cursor: Cursor) -> Hit:
@@ -191,8 +243,8 @@ def _paused(cursor: Cursor) -> Hit:
 
 
 _READERS: dict[str, Callable[[Cursor], Hit]] = {
-    **dict.fromkeys("<>{}〔〕【】:;/|…※▶▷►◆◇■□●★☆▪◦‣➤➢☞↔⇨_\\←↓", _paused),
-    "^": lambda cursor: pauses.nothing(cursor, cursor.position + 1, "emotion"),
+    **dict.fromkeys("<>{}〔〕【】:;/|…※▶▷►◆◇■□●★☆▪◦‣➤➢☞↔⇨_\\←↑↓", _paused),
+    "^": _caret,
     **dict.fromkeys("\"'“”‘’「」『』〈〉《》`", pauses.quotes),
     **dict.fromkeys("([", pauses.opening),
     **dict.fromkeys(")]", pauses.closing),
@@ -201,7 +253,6 @@ _READERS: dict[str, Callable[[Cursor], Hit]] = {
     "~": pauses.tilde,
     "·": pauses.dot,
     "→": pauses.arrow,
-    "↑": _up,
     "#": _hash,
     "*": _star,
     "=": _equals,

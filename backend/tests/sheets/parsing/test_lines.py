@@ -94,6 +94,12 @@ def test_a_variable_is_filled_into_names_too_and_only_once() -> None:
     assert (line.text, line.file_name, line.path) == ("{이름} {이름}", "a_{이름}", "p/{이름}")
 
 
+def test_variables_may_be_written_as_in_message_templates() -> None:
+    (line,), problems = read("코드,멘트,#{이름},날짜\n1,#{이름}님 {날짜} #1,김철수,월요일\n")
+    assert not problems
+    assert line.text == "김철수님 월요일 #1"
+
+
 def test_the_same_code_in_rows_with_different_values() -> None:
     lines, problems = read("코드,멘트,이름\n1,{이름}님,김\n1,{이름}님,이\n")
     assert not problems and [line.variant for line in lines] == ["김", "이"]
