@@ -10,7 +10,7 @@ import pytest
 
 from tests.service import Service
 from tests.sheets.factories import TEXT, lines
-from tests.sheets.shell import shell_of
+from tests.sheets.shell import Through, shell_of
 
 Shell = Callable[..., str]
 FAILING = "코드,멘트\n1,하나입니다.\n2,漢字입니다.\n"
@@ -76,10 +76,11 @@ def test_wrong_input_ends_with_2(service: Service, shell: Shell, tmp_path: Path)
     (tmp_path / "a.csv").write_text(TEXT)
     sheet = shell("import", "a.csv", "--voice", model).strip()
     shell("export", sheet, "-o", "out.pdf", code=2)
-    shell("export", sheet, "--for", "cisco", "-o", "out.zip", code=2)
+    assert "genesys-cloud" in shell("export", sheet, "--for", "cisco", "-o", "out.zip", code=2)
     shell("generate", sheet)
     assert "gsm" in shell("export", sheet, "--for", "asterisk", "--format", "gsm", "-o", "out.zip", code=2)
     assert not (tmp_path / "out.zip").exists()
+    assert Through.open == 0
 
 
 def test_lines_are_approved_by_their_codes(service: Service, shell: Shell, tmp_path: Path) -> None:

@@ -7,14 +7,13 @@ Exit codes: 0 all is well, 1 something failed or is not ready, 2 the input is wr
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from app.cli.shell import Token, Url, fail, table
+from app.cli.shell import Token, Url, fail, service, table
 
 if TYPE_CHECKING:
     from app.remote import Remote, RemoteError
@@ -23,7 +22,6 @@ sheet_app = typer.Typer(help="Sheets of announcements: in, compared, generated, 
 
 FAILED, BAD_INPUT, DIFFERENT = 1, 2, 3
 SHOWN = 20
-PRESETS = ("asterisk", "freeswitch", "genesys-cloud", "avaya", "custom")
 SheetName = Annotated[str, typer.Argument(metavar="SHEET", help="the sheet's id, or its name")]
 SheetFile = Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="CSV or XLSX")]
 Values = Annotated[
@@ -49,7 +47,7 @@ def import_sheet(
     token: Token = None,
 ) -> None:
     """Import a sheet, a script a line; prints its id. With --into, first shows what changes."""
-    with _service(url, token) as remote:
+    with service(url, token, _refused) as remote:
         form: dict[str, Any] = {"voice_model_id": voice} if voice else {}
         if into:
             sheet_id = _sheet(remote, into)
@@ -82,7 +80,7 @@ def diff(
     token: Token = None,
 ) -> None:  # fmt: skip
     """Compare a file with a sheet, changing nothing; exit code 3 when they differ."""
-    with _service(url, token) as remote:
+    with service(url, token, _refused) as remote:
         form = {"voice_model_id": voice} if voice else {}
         if _show_difference(_send(remote, f"/sheets/{_sheet(remote, sheet)}/import", file, values, form)):
             raise typer.Exit(DIFFERENT)
@@ -101,7 +99,7 @@ def generate(
     """Generate what changed, with a progress bar; exit code 1 when a line failed."""
     from app.batching import watch_batch
 
-    with _service(url, token) as remote:
+    with service(url, token, _refused) as remote:
         sheet_id = _sheet(remote, sheet)
         body = {"only_failed": only_failed, "force_regenerate": force}
         started = remote.call("POST", f"/sheets/{sheet_id}/generate", json=body)
@@ -128,7 +126,7 @@ def export(
     ],
     system: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--for", help=", ".join(PRESETS)),
+        typer.Option("--for", help="the telephone system, such as asterisk"),
     ] = None,
     formats: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -143,9 +141,7 @@ def export(
     form = output.suffix.lower().lstrip(".")
     if system is None and form not in ("csv", "xlsx"):
         raise fail(f"{output}: a .csv or .xlsx file is needed, or --for with a system.", BAD_INPUT)
-    if system is not None and system not in PRESETS:
-        raise fail(f"--for {system}: one of {', '.join(PRESETS)} is needed.", BAD_INPUT)
-    with _service(url, token) as remote:
+    with service(url, token, _refused) as remote:
         sheet_id = _sheet(remote, sheet)
         if system is None:
             size = remote.download("GET", f"/sheets/{sheet_id}/export", output, params={"format": form})
@@ -161,7 +157,7 @@ def export(
 @sheet_app.command("list")
 def list_sheets(url: Url = None, token: Token = None) -> None:
     """The sheets there are."""
-    with _service(url, token) as remote:
+    with service(url, token, _refused) as remote:
         rows = [
             [each["id"], each["name"], str(each["line_count"]), str(each["version"])]
             for each in remote.pages("/sheets")
@@ -177,7 +173,7 @@ def lines(
     token: Token = None,
 ) -> None:
     """A sheet's lines: state, approval, what is unclear or failed."""
-    with _service(url, token) as remote:
+    with service(url, token, _refused) as remote:
         params = {"state": state} if state else {}
         rows = [
             [
@@ -199,7 +195,7 @@ def approve(
     token: Token = None,
 ) -> None:
     """Say that the current takes of some lines are good; it is noted who said so."""
-    with _service(url, token) as remote:
+    with service(url, token, _refused) as remote:
         sheet_id = _sheet(remote, sheet)
         found = [each for each in remote.pages(f"/sheets/{sheet_id}/lines") if each["code"] in codes]
         if missing := sorted(set(codes) - {each["code"] for each in found}):
@@ -211,16 +207,9 @@ def approve(
             typer.echo(f"approved: {_called(each)}")
 
 
-@contextmanager
-def _service(url: str | None, token: str | None) -> Iterator[Remote]:
-    """The running service; what it refuses becomes sentences and an exit code."""
-    from app.remote import Remote, RemoteError
-
-    try:
-        yield Remote(url, token)
-    except RemoteError as error:
-        _say_each(error)
-        raise fail(str(error), BAD_INPUT if error.status in (400, 404, 413, 422) else FAILED) from None
+def _refused(error: RemoteError) -> typer.Exit:
+    _say_each(error)
+    return fail(str(error), BAD_INPUT if error.status in (400, 404, 413, 422) else FAILED)
 
 
 def _say_each(error: RemoteError) -> None:

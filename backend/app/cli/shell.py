@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from app.deps import Container
-    from app.remote import Remote
+    from app.remote import Remote, RemoteError
 
 Url = Annotated[Optional[str], typer.Option("--url", envvar="MOKSORI_URL", help="the service's address")]  # noqa: UP045
 Token = Annotated[Optional[str], typer.Option("--token", envvar="MOKSORI_TOKEN", help="an API token")]  # noqa: UP045
@@ -91,15 +91,17 @@ def here() -> Iterator[Container]:
 
 
 @contextmanager
-def service(url: str | None, token: str | None) -> Iterator[Remote]:
-    """The running service; what it refuses becomes a sentence and exit code 1."""
+def service(
+    url: str | None, token: str | None, refused: Callable[[RemoteError], typer.Exit] | None = None
+) -> Iterator[Remote]:
+    """The running service; what it refuses becomes a sentence and exit code 1, or what `refused` makes of it."""
     from app.remote import Remote, RemoteError
 
     try:
         with Remote(url, token) as remote:
             yield remote
     except RemoteError as error:
-        raise fail(str(error)) from None
+        raise (refused(error) if refused else fail(str(error))) from None
 
 
 def text_of(file: Path) -> str:

@@ -55,7 +55,7 @@ def ready() -> Select[Any]:
 def resolve(session: Session, settings: Settings, asked: str) -> VoiceModel:
     """The model a name stands for: its id, an alias, its name, in this order. Raises VoiceNotFound."""
     aliases = settings.voice_aliases
-    model = _of(session, aliases.get(asked, asked))
+    model = _by_id(session, asked) or _of(session, aliases.get(asked, asked))
     if model is None and asked in OPENAI_NAMES and asked not in aliases:
         model = _house(session, aliases)
     if model is None:
@@ -69,11 +69,11 @@ def resolve(session: Session, settings: Settings, asked: str) -> VoiceModel:
 def _of(session: Session, name: str) -> VoiceModel | None:
     if not name or len(name) > LONGEST_NAME or "\0" in name:
         return None
-    if is_id(name):
-        model = session.get(VoiceModel, name)
-        if model is not None and model.state_key is not None:
-            return model
-    return _first(session, ready().where(VoiceModel.model_name == name))
+    return _by_id(session, name) or _first(session, ready().where(VoiceModel.model_name == name))
+
+
+def _by_id(session: Session, name: str) -> VoiceModel | None:
+    return _first(session, ready().where(VoiceModel.id == name)) if is_id(name) else None
 
 
 def _house(session: Session, aliases: dict[str, str]) -> VoiceModel | None:

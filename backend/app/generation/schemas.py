@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
@@ -95,4 +95,3 @@ class GeneratedOut(Answer):
     script_id: str
     status: GenerationStatus
     watch: str
-    detail: dict[str, Any] = {}

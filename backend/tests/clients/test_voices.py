@@ -37,6 +37,11 @@ def test_an_id_an_alias_and_a_name(any_service: Service) -> None:
     assert meant(service, "고객센터") == new  # of two of a name the newer
     assert meant(service, "nova") == meant(service, "야간 목소리") == meant(service, "야간") == other
     assert meant(service, "day") == old
+    let(service, voice_aliases={"야간": "고객센터", old: "야간", NOBODY: "야간"})
+    assert meant(service, "야간") == new  # an alias comes before a name
+    assert meant(service, old) == old  # and an id before an alias
+    assert meant(service, NOBODY) == other
+    let(service, voice_aliases={"gone": "없는 모델"})
     for unknown in ("gone", "고객", "", "x" * 201, "a\0b", NOBODY, "../takes"):
         with pytest.raises(VoiceNotFound):
             meant(service, unknown)

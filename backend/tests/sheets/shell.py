@@ -16,11 +16,17 @@ from tests.service import Service
 class Through:
     """In place of the shell's HTTP client: requests go straight to the service."""
 
+    open = 0  # of all
+
     def __init__(self, service: Service, headers: dict[str, str]) -> None:
         self.service, self.headers = service, headers
+        Through.open += 1
 
     def request(self, method: str, path: str, **options: Any) -> Any:
         return self.service.client.request(method, path, headers=self.headers, **options)
+
+    def close(self) -> None:
+        Through.open -= 1
 
     def stream(self, method: str, path: str, **options: Any) -> Any:
         return self.service.client.stream(method, path, headers=self.headers, **options)

@@ -6,7 +6,7 @@ from typing import Any
 import openpyxl
 import pytest
 
-from app.models import Script, Sheet, SheetLine, Take
+from app.models import Script, Sheet, SheetLine, Take, VoiceModel
 from tests.service import NOBODY, Service
 from tests.sheets.factories import (
     TEXT,
@@ -77,6 +77,17 @@ def test_voices_are_found_by_id_model_and_actor(service: Service) -> None:
         "unknown_voice",
         "no_voice",
     ]
+
+
+def test_voices_go_by_id_then_alias_then_name_then_actor(service: Service) -> None:
+    first, second = (service.model(service.actor(name)) for name in ("김하늘", "하나"))
+    with service.container.database.session() as session:
+        session.get(VoiceModel, first).model_name, session.get(VoiceModel, second).model_name = "하나", "둘"
+    text = f"코드,멘트,성우\n1,안내,하나\n2,안내,{second}\n"
+    for aliases, meant in (({}, first), ({"하나": "둘", second: "하나"}, second)):
+        object.__setattr__(service.container.settings, "voice_aliases", aliases)
+        seen = upload(service, text, params={"preview": "true"}).json()
+        assert [line["voice_model_id"] for line in seen["lines"]] == [meant, second]
 
 
 def test_wrong_rows_are_named_and_nothing_is_imported(service: Service) -> None:

@@ -44,10 +44,6 @@ class Row:
     cells: tuple[str, ...]
     formulas: frozenset[int] = frozenset()  # places in `cells` that hold a formula; it is never worked out
 
-    @property
-    def is_empty(self) -> bool:
-        return not self.formulas and not any(cell.strip() for cell in self.cells)
-
 
 @dataclass(frozen=True, slots=True)
 class Table:
