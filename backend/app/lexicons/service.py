@@ -12,6 +12,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.kit.clock import now
+from app.kit.database import in_lots
 from app.kit.ids import is_id
 from app.lexicons.errors import BadLexicon, LexiconNotFound
 from app.lexicons.schemas import (
@@ -160,8 +161,7 @@ def _marked(session: Session, entries: Collection[Sequence[str]], act: Callable[
     act()
     after = readings(session, best_effort=False)
     changed = [script.id for script in touched if after.of(script, listed=True).text != old[script.id]]
-    for start in range(0, len(changed), 500):
-        ids = changed[start : start + 500]
+    for ids in in_lots(changed):
         session.execute(update(Script).where(Script.id.in_(ids)).values(stale_at=now()))
     log.info("tts.lexicon_changed", entries=len(forms), scripts=len(changed))
     return changed
