@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
@@ -15,13 +15,13 @@ from app.diagnosis.schemas import FixOut, Repair
 from app.diagnosis.service import diagnose
 from app.generation import service as generation
 from app.kit.clock import now
+from app.kit.database import in_lots
 from app.models import Generation, Take
 from app.samples import service as samples
 from app.voice_models import service as voice_models
 from app.voice_models.errors import VoiceModelNotFound
 
 log = structlog.get_logger()
-AT_ONCE = 500
 
 
 def fix(container: Container, *, dry_run: bool = False) -> FixOut:
@@ -66,7 +66,7 @@ def _settle_generations(container: Container) -> int:
     with container.database.reading() as session:
         lost = data.lost_generations(container, session)
     settled = 0
-    for ids in _some_at_a_time(lost):
+    for ids in in_lots(lost):
         with container.database.session() as session:
             jobs = container.jobs.states(ids, session)
             # A job publishes before it is over: what its row says now, after that was seen, is how it ended.
@@ -98,14 +98,9 @@ def _unmark_takes(container: Container) -> int:
 
 def _set_missing(container: Container, take_ids: list[str], *, gone: bool) -> int:
     with container.database.session() as session:
-        for ids in _some_at_a_time(take_ids):
+        for ids in in_lots(take_ids):
             session.execute(update(Take).where(Take.id.in_(ids)).values(missing_at=now() if gone else None))
     return len(take_ids)
-
-
-def _some_at_a_time(ids: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(ids), AT_ONCE):
-        yield ids[start : start + AT_ONCE]
 
 
 def sweep_strays(container: Container) -> int:
