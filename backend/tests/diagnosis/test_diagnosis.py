@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from app.diagnosis import machine, repairs
 from app.diagnosis.report import print_report
 from app.diagnosis.service import diagnose
 from app.jobs import JobCounts
+from app.kit.database import in_lots
 from app.models import Generation, Sample, Take, TrainingRun, VoiceModel
 from app.speech import weights
 from app.speech.interface import EngineStatus
@@ -195,7 +197,7 @@ def test_settling_writes_only_what_is_to_be_settled(
         assert repairs.settle_work(service.container) == 0
     for generation in generations[:3]:
         service.lose_job(generation)
-    monkeypatch.setattr(repairs, "AT_ONCE", 2)
+    monkeypatch.setattr(repairs, "in_lots", partial(in_lots, most=2))
     assert repairs.settle_work(service.container) == 3
     outcomes = [service.row(Generation, each).outcome for each in generations]
     assert outcomes == ["failed"] * 3 + [None] * 2
