@@ -7,6 +7,8 @@ import json
 import os
 import re
 import sqlite3
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -24,6 +26,17 @@ from app.models import Sample, User, VoiceActor
 from app.storage import local
 from tests.conftest import _settings
 from tests.service import API, NOBODY, TEXT, Service, serving
+
+
+def test_a_warning_that_nobody_can_do_anything_about_is_not_shown() -> None:
+    command = [sys.executable, "-W", "error::UserWarning", "-c", "import app, pyworld"]
+    assert (
+        subprocess.run(
+            command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True
+        ).stderr
+        == ""
+    )
+
 
 # --- operations -------------------------------------------------------------------------------------
 
@@ -45,6 +58,18 @@ def test_without_a_database_it_is_alive_and_not_ready(
     answer = service.client.get("/readyz")
     assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
     assert answer.headers["retry-after"]
+
+
+def test_unknown_parameters_are_refused_by_our_own_routes_alone(service: Service) -> None:
+    """Other programs' clients send what they like."""
+    params = {"sample_rate": 8000}
+    refused = service.get(f"/voice-actors/tts-generations/{NOBODY}/audio", params=params)
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid")
+    assert refused.json()["errors"][0]["message"].endswith("known are format, preview")
+    token = service.token("viewer")
+    headers = {"Authorization": f"Bearer {token}", "xi-api-key": token}
+    for path in ("/v1/models", "/elevenlabs/v1/voices"):
+        assert service.client.get(path, params=params, headers=headers).status_code == 200
 
 
 def test_metrics_count_requests_and_jobs(service: Service) -> None:
