@@ -127,6 +127,7 @@ def cancel_generation(generation_id: str, _: Producer, session: Writing, contain
     return service.outs(container, session, [generation])[0]
 
 
+@router.head("/tts-generations/{generation_id}/audio", include_in_schema=False)
 @router.get(
     "/tts-generations/{generation_id}/audio",
     response_class=Response,

@@ -23,7 +23,7 @@ class RangeNotSatisfiable(AppError):
 
 
 def ranged(request: Request, file: BinaryIO, size: int, media_type: str, *, etag: str, name: str) -> Response:
-    """The file, or the range that was asked for. Closes the file once it is sent."""
+    """The file, or the range that was asked for; for HEAD its head alone. Closes the file once it is sent."""
     headers = {
         "Accept-Ranges": "bytes",
         "ETag": f'"{etag}"',
@@ -33,6 +33,9 @@ def ranged(request: Request, file: BinaryIO, size: int, media_type: str, *, etag
     if _knows(request.headers.get("if-none-match", ""), headers["ETag"]):
         file.close()
         return Response(status_code=304, headers=headers)
+    if request.method == "HEAD":  # ranges are GET's alone (RFC 9110, 14.2)
+        file.close()
+        return Response(headers=headers | {"Content-Length": str(size)}, media_type=media_type)
     start, stop = 0, size
     wanted = request.headers.get("range")
     if wanted and request.headers.get("if-range", headers["ETag"]) == headers["ETag"]:

@@ -57,6 +57,7 @@ def get_sample(actor_id: str, sample_id: str, _: Viewer, session: Reading) -> Sa
     return SampleOut.model_validate(service.get(session, actor_id, sample_id))
 
 
+@router.head("/{sample_id}/audio", include_in_schema=False)
 @router.get(
     "/{sample_id}/audio",
     response_class=Response,

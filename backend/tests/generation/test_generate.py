@@ -352,6 +352,14 @@ def test_a_range_of_any_format_is_its_bytes(service: Service, audio: str) -> Non
         assert part.headers["content-range"] == f"bytes 100-199/{len(whole)}"
 
 
+@pytest.mark.parametrize("params", [{}, {"format": "flac", "preview": "phone"}])
+def test_a_head_of_the_audio_is_its_head(service: Service, audio: str, params: dict[str, str]) -> None:
+    head, whole = (service.request(method, audio, params=params) for method in ("HEAD", "GET"))
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("content-length", "content-type", "etag", "accept-ranges"):
+        assert head.headers[name] == whole.headers[name]
+
+
 @pytest.mark.parametrize("params", [{"format": "aac"}, {"format": ""}, {"preview": "radio"}])
 def test_another_format_is_refused(service: Service, audio: str, params: dict) -> None:
     assert service.get(audio, params=params).status_code == 422

@@ -17,6 +17,7 @@ def client() -> TestClient:
     app = FastAPI()
     problems.install(app)
 
+    @app.head("/")
     @app.get("/")
     def audio(request: Request) -> Response:
         return ranged(request, FILES.file, len(DATA), "audio/wav", etag="abc", name="a.wav")
@@ -56,6 +57,17 @@ def test_a_range_is_its_bytes(client: TestClient, wanted: str, start: int, stop:
     assert (answer.status_code, answer.content) == (206, DATA[start:stop])
     assert answer.headers["content-range"] == f"bytes {start}-{stop - 1}/1024"
     assert answer.headers["content-length"] == str(stop - start)
+    assert FILES.file.closed
+
+
+def test_a_head_says_what_there_is_and_reads_nothing(client: TestClient) -> None:
+    """A range is of GET alone."""
+    whole = client.get("/")
+    _fresh()
+    answer = client.head("/", headers={"Range": "bytes=0-0"})
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers == whole.headers
+    assert answer.headers["content-length"] == "1024"
     assert FILES.file.closed
 
 

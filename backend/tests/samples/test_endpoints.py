@@ -37,7 +37,10 @@ def test_recordings_of_every_kind_are_kept_twice(service: Service, kind: str, su
     assert service.get(path).json() == sample
     with wave.open(io.BytesIO(service.get(f"{path}/audio").content)) as checked:
         assert (checked.getnchannels(), checked.getsampwidth()) == (1, 2)
-    assert service.get(f"{path}/audio", params={"original": True}).content == data
+    original = {"params": {"original": True}}
+    assert service.get(f"{path}/audio", **original).content == data
+    head = service.request("HEAD", f"{path}/audio", **original)
+    assert (head.status_code, head.headers["content-length"]) == (200, str(len(data)))
 
 
 def test_an_upload_is_decoded_in_a_process_of_its_own(
