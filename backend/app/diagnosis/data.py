@@ -126,18 +126,23 @@ def figures(session: Session, stock: Inventory) -> tuple[dict[str, Any], dict[st
         for verdict, number in session.execute(select(Sample.verdict, func.count()).group_by(Sample.verdict))
     }
     return (
-        {"count": count(VoiceModel), "missing_files": len(stock.missing_states)},
+        {
+            "count": count(VoiceModel),
+            "missing_files": len(stock.missing_states),
+            "stray_files": len(stock.strays["models"]),
+        },
         {
             "count": count(Sample),
             "verdicts": verdicts,
             "missing_files": len(stock.missing_samples),
             "altered_files": len(stock.altered_samples),
+            "stray_files": len(stock.strays["samples"]) + len(stock.uploads),
         },
         {
             "count": count(Take),
             "missing_files": len(stock.missing_takes) + len(stock.marked_takes),
             "altered_files": len(stock.altered_takes),
-            "stray_files": sum(len(files) for files in stock.strays.values()) + len(stock.uploads),
+            "stray_files": len(stock.strays["takes"]),
         },
     )
 

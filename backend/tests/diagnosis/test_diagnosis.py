@@ -63,10 +63,24 @@ def test_a_healthy_service_says_what_it_has(any_service: Service) -> None:
     assert shown["database"]["reachable"]
     assert shown["database"]["kind"] in service.container.settings.database
     assert (shown["jobs"]["queued"], shown["jobs"]["running"], shown["jobs"]["workers"]) == (0, 0, 0)
-    assert shown["samples"] == {"count": 1, "verdicts": {"good": 1}, "missing_files": 0, "altered_files": 0}
-    assert (shown["takes"]["count"], shown["takes"]["stray_files"]) == (1, 0)
-    assert shown["voice_models"] == {"count": 1, "missing_files": 0}
+    whole = {"missing_files": 0, "altered_files": 0, "stray_files": 0}
+    assert shown["samples"] == {"count": 1, "verdicts": {"good": 1}, **whole}
+    assert shown["takes"] == {"count": 1, **whole}
+    assert shown["voice_models"] == {"count": 1, "missing_files": 0, "stray_files": 0}
     assert set(service.findings()) == HERE
+
+
+def test_stray_files_are_counted_where_they_lie(service: Service) -> None:
+    for bucket, number in (("samples", 1), ("models", 2), ("takes", 3)):
+        for each in range(number):
+            service.container.store.put(bucket, f"stray/{each}", io.BytesIO(b"x"))
+    inbox = service.container.settings.inbox_dir / "cut-short"
+    inbox.mkdir(parents=True)
+    os.utime(inbox, (0, 0))
+    shown = service.get(PATH).json()["diagnosis"]
+    parts = ("samples", "voice_models", "takes")
+    assert [shown[part]["stray_files"] for part in parts] == [2, 2, 3]
+    assert "7 files" in service.findings()["stray_file"]["what"]
 
 
 def test_every_finding_says_what_to_do(service: Service) -> None:
