@@ -25,6 +25,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from app.audio.decode import SUFFIXES
 from app.batching import speak_lines
 from app.remote import Remote, RemoteError
 
@@ -32,7 +33,6 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA, OUTPUT = ROOT / ".demo", ROOT / "demo-output"
 PROMPTS = Path("/usr/share/asterisk/sounds/en")
 TRANSCRIPTS = Path("/usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz")
-SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus"}
 ENOUGH_SECONDS = 120
 PROMPT_SECONDS = (2.5, 20.0)  # whole sentences, and none that lasts a minute
 
@@ -62,6 +62,9 @@ def main() -> int:
     samples = Path(sys.argv[1]).expanduser() if len(sys.argv) > 1 and sys.argv[1] else None
     if samples and not samples.is_dir():
         console.print(f"[red]There is no folder {samples}.[/red]")
+        return 2
+    if samples and not recordings_in(samples):
+        console.print(f"[red]There are no recordings in {samples} ({', '.join(SUFFIXES)}).[/red]")
         return 2
     started = time.monotonic()
     shutil.rmtree(DATA, ignore_errors=True)
@@ -143,7 +146,7 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
 def recordings(folder: Path | None, made: Path) -> list[tuple[Path, str]]:
     """Recordings with their transcripts, and a word on where they come from."""
     if folder:
-        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
+        files = recordings_in(folder)
         console.print(f"{len(files)} recordings from {folder}.")
         return [(file, transcript(file)) for file in files]
     if PROMPTS.is_dir():
@@ -154,6 +157,10 @@ def recordings(folder: Path | None, made: Path) -> list[tuple[Path, str]]:
         "[yellow]No recordings were given (SAMPLES=folder): espeak-ng makes some, in its own voice.[/yellow]"
     )
     return stand_in(made)
+
+
+def recordings_in(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
 
 
 def transcript(file: Path) -> str:

@@ -96,6 +96,17 @@ class Remote:
             if cursor is None:
                 return
 
+    def voice(self, name: str) -> str:
+        """The id of the voice model that goes by a name. Raises RemoteError where it is not one."""
+        found: list[str] = [model["id"] for model in self.pages("/voice-actors/models", name=name)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            message = f"{len(found)} voice models go by the name {name}; give the id: {', '.join(found)}."
+            raise RemoteError(message, "voice_unclear", 422)
+        message = f"There is no voice model {name}; `moksori models list` shows those that there are."
+        raise RemoteError(message, "unknown_voice", 422)
+
     def upload_sample(self, actor_id: str, file: Path, text: str) -> dict[str, Any]:
         with file.open("rb") as stream:
             sample: dict[str, Any] = self.call(

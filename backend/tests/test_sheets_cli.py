@@ -51,6 +51,18 @@ def test_a_difference_is_shown_and_applied_only_with_a_yes(
     shell("import", "b.csv", "--into", sheet)  # nothing differs, nothing to ask
 
 
+def test_a_voice_goes_by_any_of_its_names(service: Service, shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(TEXT)
+    model = service.model(service.actor("김하늘"))
+    sheet = shell("import", "a.csv", "--voice", "김하늘").strip()
+    assert {line["voice_model_id"] for line in lines(service, sheet)} == {model}
+    assert "3 the same" in shell("diff", sheet, "a.csv", "--voice", "테스트 모델 v1.0")
+    service.model()
+    told = shell("import", "a.csv", "--voice", "테스트 모델 v1.0", code=2)
+    assert "2 voice models" in told and model in told
+    assert "no voice model 밤" in shell("diff", sheet, "a.csv", "--voice", "밤", code=2)
+
+
 def test_failures_end_with_1(service: Service, shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(FAILING)
     assert "unclear how to read 漢字" in shell("import", "a.csv", "--voice", service.model(), "--preview")

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 BACKEND = Path(__file__).resolve().parents[2]
+# How the names of files end that hold what `decode_child` takes.
+SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus")
 CHILD = [sys.executable, "-s", "-m", "app.audio.decode_child"]
 
 

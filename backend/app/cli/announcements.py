@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from app.cli.shell import Token, Url, fail, service, table, text_of, unfinished
+from app.cli.shell import VOICE_HELP, Token, Url, fail, service, table, text_of, unfinished
 
 ENDINGS = (".wav", ".flac", ".mp3", ".ogg", ".ulaw", ".alaw")
 
 
 def say(
     text: str,
-    voice: Annotated[str, typer.Option(help="the voice model's id")],
+    voice: Annotated[str, typer.Option(help=VOICE_HELP)],
     output: Annotated[
         Path, typer.Option("-o", "--output", help=f"a file that ends in one of {', '.join(ENDINGS)}")
     ] = Path("out.wav"),
@@ -28,7 +28,8 @@ def say(
     if ending not in ENDINGS:
         raise fail(f"{output}: one of {', '.join(ENDINGS)} is needed.", 2)
     with service(url, token) as remote:
-        body = {"text": text, "voice_model_id": voice, "title": text[:60], "speed": speed, "seed": seed}
+        model = remote.voice(voice)
+        body = {"text": text, "voice_model_id": model, "title": text[:60], "speed": speed, "seed": seed}
         script = remote.call("POST", "/voice-actors/tts-scripts", json=body)
         started = remote.call("POST", f"/voice-actors/tts-scripts/{script['id']}/generate")
         done = remote.wait_for_generation(started["generation_id"])
@@ -42,7 +43,7 @@ def say(
 
 def batch(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="an announcement a line")],
-    voice: Annotated[str, typer.Option(help="the voice model's id")],
+    voice: Annotated[str, typer.Option(help=VOICE_HELP)],
     output: Annotated[Path, typer.Option("-o", "--output", help="a folder for the WAV files")] = Path(),
     url: Url = None,
     token: Token = None,
@@ -54,7 +55,7 @@ def batch(
     if not lines:
         raise fail(f"{file} has no text.", 2)
     with service(url, token) as remote:
-        takes = speak_lines(remote, lines, voice, output)
+        takes = speak_lines(remote, lines, remote.voice(voice), output)
     table(["file", "seconds", "engine", "quality", "announcement"], takes)
     if any(not row[0].endswith(".wav") for row in takes):
         raise typer.Exit(1)

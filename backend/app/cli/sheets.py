@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from app.cli.shell import Token, Url, fail, service, table
+from app.cli.shell import VOICE_HELP, Token, Url, fail, service, table
 
 if TYPE_CHECKING:
     from app.remote import Remote, RemoteError
@@ -28,7 +28,7 @@ Values = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--values", exists=True, dir_okay=False, help="a second file, with the variables' values"),
 ]
-VoiceId = Annotated[Optional[str], typer.Option("--voice", help="the voice model of lines that name none")]  # noqa: UP045
+VoiceId = Annotated[Optional[str], typer.Option("--voice", help=f"of lines that name none: {VOICE_HELP}")]  # noqa: UP045
 
 
 @sheet_app.command("import")
@@ -48,7 +48,7 @@ def import_sheet(
 ) -> None:
     """Import a sheet, a script a line; prints its id. With --into, first shows what changes."""
     with service(url, token, _refused) as remote:
-        form: dict[str, Any] = {"voice_model_id": voice} if voice else {}
+        form = _form(remote, voice)
         if into:
             sheet_id = _sheet(remote, into)
             _import_again(remote, sheet_id, file, values, form, yes=yes)
@@ -81,7 +81,7 @@ def diff(
 ) -> None:  # fmt: skip
     """Compare a file with a sheet, changing nothing; exit code 3 when they differ."""
     with service(url, token, _refused) as remote:
-        form = {"voice_model_id": voice} if voice else {}
+        form = _form(remote, voice)
         if _show_difference(_send(remote, f"/sheets/{_sheet(remote, sheet)}/import", file, values, form)):
             raise typer.Exit(DIFFERENT)
 
@@ -235,6 +235,10 @@ def _sheet(remote: Remote, name: str) -> str:
         )
         raise fail(what, BAD_INPUT)
     return named[0]
+
+
+def _form(remote: Remote, voice: str | None) -> dict[str, Any]:
+    return {"voice_model_id": remote.voice(voice)} if voice else {}
 
 
 def _send(

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Url = Annotated[Optional[str], typer.Option("--url", envvar="MOKSORI_URL", help="the service's address")]  # noqa: UP045
 Token = Annotated[Optional[str], typer.Option("--token", envvar="MOKSORI_TOKEN", help="an API token")]  # noqa: UP045
 
+VOICE_HELP = "the voice model's id, alias or name, or its actor's name"
+
 
 class Sentences(TyperGroup):
     """Says in a sentence, and by the exit code, what an operator can put right; other errors are faults."""

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from app.cli.shell import Token, Url, fail, service, table, text_of, unfinished
+from app.audio.decode import SUFFIXES
+from app.cli.shell import VOICE_HELP, Token, Url, fail, service, table, text_of, unfinished
 
 actors_app = typer.Typer(help="Voice actors.", no_args_is_help=True)
 samples_app = typer.Typer(help="An actor's recordings.", no_args_is_help=True)
 models_app = typer.Typer(help="Voice models.", no_args_is_help=True)
-AUDIO_SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".oga"}
 
 
 @actors_app.command("list")
@@ -53,17 +53,15 @@ def samples_add(
     from app.remote import RemoteError
 
     files = (
-        [folder]
-        if folder.is_file()
-        else sorted(f for f in folder.iterdir() if f.suffix.lower() in AUDIO_SUFFIXES)
+        [folder] if folder.is_file() else sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES)
     )
     if not files:
-        raise fail(f"There are no recordings in {folder} ({', '.join(sorted(AUDIO_SUFFIXES))}).", 2)
+        raise fail(f"There are no recordings in {folder} ({', '.join(SUFFIXES)}).", 2)
     if folder.is_dir():
         known = {*files, *(file.with_suffix(".txt") for file in files)}
         for file in sorted(f for f in folder.iterdir() if f.is_file() and f not in known):
             typer.secho(
-                f"{file.name}: left out, no recording of a kind that is taken",
+                f"{file.name}: left out; taken are {', '.join(SUFFIXES)}",
                 err=True,
                 fg=typer.colors.YELLOW,
             )
@@ -112,3 +110,15 @@ def models_train(
     if model["status"] != "ready":
         raise unfinished(model)
     typer.echo(model["id"])
+
+
+@models_app.command("cancel")
+def models_cancel(
+    voice: Annotated[str, typer.Argument(metavar="MODEL", help=VOICE_HELP)],
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Stop a training under way; the last good state, if there is one, stays in service."""
+    with service(url, token) as remote:
+        model = remote.call("POST", f"/voice-actors/models/{remote.voice(voice)}/cancel")
+    typer.echo(f"{model['id']}: {model['status']}")

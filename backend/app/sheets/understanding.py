@@ -26,7 +26,7 @@ from app.sheets.parsing import (
     read_table,
 )
 from app.sheets.schemas import ColumnOut, PreviewLine, PreviewOut, ProblemOut
-from app.sheets.voices import Voices
+from app.voice_models.names import Voices
 
 SHOWN_PROBLEMS, SHOWN_LINES = 200, 100
 

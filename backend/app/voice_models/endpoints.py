@@ -16,6 +16,7 @@ from app.kit.schemas import Text
 from app.models import TrainingRun, VoiceModel
 from app.voice_models import service
 from app.voice_models.errors import TrainingStopped
+from app.voice_models.names import Voices
 from app.voice_models.schemas import (
     DebugTrainOut,
     StepOut,
@@ -44,8 +45,15 @@ def list_voice_models(
     container: Parts,
     paging: PageQuery = Depends(),
     voice_actor_id: Annotated[Text, Query(max_length=100)] = "",
+    name: Annotated[
+        Text | None,
+        Query(max_length=200, description="only what this means in a sheet: id, alias, name or actor"),
+    ] = None,
 ) -> Page[VoiceModelOut]:
-    rows, cursor = page(session, service.found(voice_actor_id), VoiceModel.id, paging)
+    query = service.found(voice_actor_id)
+    if name is not None:
+        query = query.where(VoiceModel.id.in_(Voices(session, container.settings.voice_aliases).find(name)))
+    rows, cursor = page(session, query, VoiceModel.id, paging)
     return Page(items=service.outs(container, session, rows), next_cursor=cursor)
 
 
@@ -134,6 +142,9 @@ def _report(container: Container, model_id: str, run_id: str, seconds: float) ->
         run = session.get(TrainingRun, run_id)
         steps = [StepOut.model_validate(step) for step in (run.steps if run else [])]
     if run is None or run.outcome == "stopped":
+        for step in steps:
+            if step.status == "running":  # the worker goes on for a moment
+                step.status = "stopped"
         raise TrainingStopped(steps=[step.model_dump(mode="json") for step in steps])
     return DebugTrainOut(
         model_id=model_id,

@@ -17,7 +17,7 @@ class NoGoodState(Conflict):
 
 
 class TrainingStopped(Conflict):
-    code, title = "training_stopped", "This training was stopped"
+    code, title = "training_stopped", "This training was stopped; what was in service before still is"
 
 
 class VoiceFileMissing(Conflict):

@@ -69,7 +69,7 @@ class TrainingOut(Answer):
 
 class StepOut(Answer):
     name: str
-    status: Literal["running", "ok", "failed"]
+    status: Literal["running", "ok", "failed", "stopped"]
     seconds: float
     used: dict[str, Any]
     figures: dict[str, Any]

@@ -16,7 +16,7 @@ from app.deps import Container
 from app.models import Sample, TrainingRun
 from app.samples.recordings import read_recording
 from app.speech.interface import Clip, Recording, SpeechError, Utterance, VoiceState
-from app.speech.speaker import Speaker
+from app.speech.speaker import Speaker, SpeakingCancelled
 from app.storage.interface import StorageError
 from app.voice_models.errors import TrainingFailed
 
@@ -48,6 +48,9 @@ class StepLog:
         start = time.perf_counter()
         try:
             yield figures
+        except SpeakingCancelled:
+            entry["status"] = "stopped"
+            raise
         except BaseException as error:
             known = error if isinstance(error, TrainingFailed | SpeechError | StorageError) else None
             entry |= {

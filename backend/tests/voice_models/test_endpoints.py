@@ -10,11 +10,14 @@ from anyio.to_thread import current_default_thread_limiter
 
 from app.deps import Container
 from app.models import Sample, TrainingRun, VoiceModel
+from app.speech.speaker import SpeakingCancelled
 from app.voice_models import endpoints
 from app.voice_models import service as models
+from app.voice_models.training import StepLog
 from tests.service import API, NOBODY, Service, buzz, wav
 
 PATH = "/voice-actors/models"
+STEP = {"name": "condition", "seconds": 0.0, "used": {}, "figures": {}}
 
 
 def status(service: Service, model_id: str) -> str:
@@ -182,17 +185,49 @@ def test_who_waits_for_a_training_hears_that_it_was_stopped(
 ) -> None:
     """What was there before is no answer to how this one went."""
     model = service.model()
-    is_over = endpoints._is_over
+    really_over = endpoints._is_over
 
     def stopped_meanwhile(container: Container, run: str) -> bool:
         with container.database.session() as session:
             models.cancel(container, session, model)
-        return is_over(container, run)
+        return really_over(container, run)
 
-    monkeypatch.setattr(endpoints, "_is_over", stopped_meanwhile)
-    answer = service.post(f"{PATH}/{model}/debug-train")
-    assert (answer.status_code, answer.json()["code"]) == (409, "training_stopped")
-    assert answer.json()["steps"] == []
+    def at_a_step(container: Container, run: str) -> bool:
+        with container.database.session() as session:
+            row = session.get(TrainingRun, run)
+            row.steps = [{**STEP, "status": "ok"}, {**STEP, "status": "running"}]  # type: ignore[union-attr]
+        return stopped_meanwhile(container, run)
+
+    for is_over, steps in ((stopped_meanwhile, []), (at_a_step, ["ok", "stopped"])):
+        monkeypatch.setattr(endpoints, "_is_over", is_over)
+        answer = service.post(f"{PATH}/{model}/debug-train")
+        assert (answer.status_code, answer.json()["code"]) == (409, "training_stopped")
+        assert [step["status"] for step in answer.json()["steps"]] == steps
+
+
+@pytest.mark.parametrize(("error", "status"), [(SpeakingCancelled("x"), "stopped"), (ValueError(), "failed")])
+def test_a_step_that_was_stopped_did_not_fail(service: Service, error: Exception, status: str) -> None:
+    with service.container.database.session() as session:
+        run = models.train(service.container, session, service.model()).id
+    with pytest.raises(type(error)), StepLog(service.container, run).step("condition"):
+        raise error
+    assert [step["status"] for step in service.row(TrainingRun, run).steps] == [status]
+
+
+def test_models_are_found_by_what_they_are_called(any_service: Service) -> None:
+    service = any_service
+    first, second = (service.model(service.actor(name)) for name in ("김하늘", "이바다"))
+    service.put(f"{PATH}/{first}", json={"model_name": "낮"})
+    object.__setattr__(service.container.settings, "voice_aliases", {"house": "낮"})
+
+    def named(name: str) -> set[str]:
+        return {each["id"] for each in service.get(PATH, params={"name": name}).json()["items"]}
+
+    for name in (first, "house", "낮", "김하늘"):
+        assert named(name) == {first}
+    service.put(f"{PATH}/{second}", json={"model_name": "낮"})
+    assert named("낮") == named("house") == {first, second}
+    assert named("") == named("밤") == set()
 
 
 def test_reset_after_a_failure(any_service: Service) -> None:

@@ -1,4 +1,4 @@
-"""Which voice model a sheet means by a name: its id, an alias of the house, its name or its actor's.
+"""Which voice model a sheet or the shell means by a name: its id, an alias of the house, its name or its actor's.
 
 The first of these that there is counts: for other programs' names too, which know no actors.
 """
@@ -35,7 +35,7 @@ class Voices:
         self._ids = by_actor | by_name | by_alias | by_id  # the last one counts
 
     def find(self, name: str) -> set[str]:
-        """The ids of the models that a cell can mean: one, where it is clear."""
+        """The ids of the models that a name can mean: one, where it is clear."""
         return self._ids.get(_folded(name), set())
 
     def name_of(self, model_id: str | None) -> str | None:
