@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 from sqlalchemy import select, text
 from typer.testing import CliRunner, Result
 
@@ -20,7 +22,8 @@ from app.auth.access import identify
 from app.cli.announcements import ENDINGS
 from app.config import Settings
 from app.kit.database import Database
-from app.models import ApiToken, Sample, Script, User
+from app.kit.ids import new_id
+from app.models import ApiToken, Sample, Script, TrainingRun, User, VoiceModel
 from tests.service import NOBODY, Service, buzz, wav
 
 BACKEND = Path(__file__).resolve().parent.parent
@@ -168,6 +171,24 @@ def test_a_database_that_is_not_there_is_a_sentence(url: str, monkeypatch: pytes
         result = run(*command)
         assert result.exit_code == 1
         assert "database" in result.stderr.lower()
+
+
+def test_it_says_where_it_listens_once_it_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOKSORI_WORKERS", "0")
+
+    async def ended_at_once(_: uvicorn.Server) -> None: ...
+
+    monkeypatch.setattr(uvicorn.Server, "main_loop", ended_at_once)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        refused = run("serve", "--port", str(port))
+    assert (refused.exit_code, f"Is port {port} taken?" in refused.stderr) == (1, True)
+    assert "Moksori on" not in refused.stdout
+    started = run("serve", "--port", str(port))
+    assert started.exit_code == 0
+    assert f"Moksori on http://127.0.0.1:{port} (API pages: /docs), data in {folder}" in started.stdout
 
 
 def test_settings_in_another_encoding_are_a_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,7 +379,7 @@ def test_one_bad_recording_is_named_and_the_others_kept(shell: Service, tmp_path
     (tmp_path / "c.m4a").write_bytes(b"of a telephone")
     added = run("samples", "add", str(tmp_path), "--actor", shell.actor())
     assert added.exit_code == 1
-    assert "c.m4a: left out" in added.stderr
+    assert "c.m4a: left out; taken are .wav, .flac, .mp3, .ogg, .oga, .opus" in added.stderr
     assert "b.txt" not in added.stderr
     assert "a.wav: " in added.stderr
     assert "1 of 2" in added.stderr
@@ -369,8 +390,11 @@ def test_one_bad_recording_is_named_and_the_others_kept(shell: Service, tmp_path
     ("arguments", "words"),
     [
         (["say", "안녕", "--voice", NOBODY], "no voice model"),
-        (["say", "안녕", "--voice", "x", "--speed", "9"], "speed"),
-        (["say", "", "--voice", "x"], "text"),
+        (["say", "안녕", "--voice", ""], "no voice model"),
+        (["batch", "lines.txt", "--voice", "밤"], "no voice model 밤"),
+        (["models", "cancel", "밤"], "no voice model 밤"),
+        (["say", "안녕", "--voice", "테스트 모델 v1.0", "--speed", "9"], "speed"),
+        (["say", "", "--voice", "테스트 모델 v1.0"], "text"),
         (["models", "train", "x", "--actor", NOBODY], "no voice actor"),
         (["samples", "add", "one.wav", "--actor", NOBODY], "no voice actor"),
         (["actors", "add", ""], "name"),
@@ -381,9 +405,36 @@ def test_what_the_service_refuses_is_a_sentence(
     shell: Service, tmp_path: Path, arguments: list[str], words: str
 ) -> None:
     (tmp_path / "one.wav").write_bytes(wav())
+    (tmp_path / "lines.txt").write_text("안녕")
+    shell.model()
     result = run(*arguments)
     assert (result.exit_code, words in result.stderr) == (1, True), result.output
     assert shell.count(Script) == 0
+
+
+def test_a_voice_goes_by_any_of_its_names(shell: Service, tmp_path: Path) -> None:
+    model = shell.model(shell.actor("김하늘"))
+    object.__setattr__(shell.container.settings, "voice_aliases", {"house": model})
+    for name in (model, "house", "테스트 모델 v1.0", "김하늘"):
+        said = run("say", "안녕", "--voice", name)
+        assert said.exit_code == 0, said.output
+    lines = tmp_path / "lines.txt"
+    lines.write_text("안녕", encoding="utf-8")
+    assert run("batch", str(lines), "--voice", "김하늘").exit_code == 0
+    other = shell.model()
+    unclear = run("say", "안녕", "--voice", "테스트 모델 v1.0")
+    assert unclear.exit_code == 1
+    assert "2 voice models" in unclear.stderr and model in unclear.stderr and other in unclear.stderr
+
+
+def test_a_training_is_cancelled(shell: Service) -> None:
+    model, run_id = shell.model(ready=False), new_id()
+    with shell.container.database.session() as session:
+        session.add(TrainingRun(id=run_id, voice_model_id=model, steps=[]))
+        session.get(VoiceModel, model).training_run_id = run_id  # type: ignore[union-attr]
+    cancelled = run("models", "cancel", model)
+    assert (cancelled.exit_code, cancelled.stdout) == (0, f"{model}: pending\n")
+    assert shell.row(TrainingRun, run_id).outcome == "stopped"
 
 
 def test_a_failed_training_says_why(shell: Service) -> None:

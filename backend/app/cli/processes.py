@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
+from socket import socket
 from typing import Annotated, Optional
 
 import typer
@@ -25,15 +27,20 @@ def serve(
     settings = load_settings(**{k: v for k, v in {"host": host, "port": port}.items() if v is not None})
     bootstrap.prepare_folders(settings)
     bootstrap.check_database(settings)
-    application = create_app(settings)
-    typer.echo(
-        f"Moksori on http://{settings.host}:{settings.port} (API pages: /docs), data in {settings.data_dir}"
-    )
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket] | None = None) -> None:
+            await super().startup(sockets)
+            address = f"http://{settings.host}:{settings.port}"
+            typer.echo(f"Moksori on {address} (API pages: /docs), data in {settings.data_dir}")
+
+    config = uvicorn.Config(
+        create_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False,
+        timeout_graceful_shutdown=10, server_header=False,
+    )  # fmt: skip
     try:
-        uvicorn.run(
-            application, host=settings.host, port=settings.port, log_config=None, access_log=False,
-            timeout_graceful_shutdown=10, server_header=False,
-        )  # fmt: skip
+        with suppress(KeyboardInterrupt):
+            Server(config).run()
     except SystemExit as ended:
         if ended.code:
             log = settings.logs_dir / "app.log"
@@ -60,7 +67,6 @@ def wyoming(
 ) -> None:
     """Speak Wyoming, the protocol of Home Assistant, for the running service."""
     import asyncio
-    from contextlib import suppress
 
     from app.clients.wyoming import serve as speak_wyoming
     from app.clients.wyoming import server_at
